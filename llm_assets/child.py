@@ -1,0 +1,45 @@
+"""The child's side of `resources/compute.py`: read a request, work, report one result or one clear error."""
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from dagster_pipes import PipesContext, open_dagster_pipes
+
+from resources.errors import PlatformError
+
+Json = dict[str, Any]
+
+
+def serve(work: Callable[[Json, PipesContext], Json]) -> None:
+    """Run `work(request, pipes)` as this process's whole job.
+
+    Its result, or the error it raised, is reported to the parent; exit status 1 on an error. `pipes.log` writes into
+    the run's log. If the parent dies, this process ends itself.
+    """
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    with open_dagster_pipes() as pipes:
+        try:
+            pipes.report_custom_message({"result": work(pipes.get_extra("request"), pipes)})
+            return
+        except PlatformError as error:
+            report = {"type": type(error).__name__, "message": str(error)}
+        except MemoryError:
+            report = {"type": "PlatformError", "message": "out of memory; lower batch_size or maximum_tokens in the line."}
+        except OSError as error:
+            report = {"type": "PlatformError", "message": f"{error}; check the path, its permissions and free space."}
+        except Exception as error:
+            traceback.print_exc()
+            report = {"type": "PlatformError", "message": f"{type(error).__name__}: {error} (traceback in stderr)."}
+        pipes.report_custom_message({"error": report})
+    sys.exit(1)
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

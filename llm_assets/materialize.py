@@ -1,0 +1,144 @@
+"""How an asset runs: reuse what an equal computation gave, turn errors into failures, hand records on.
+
+`computed_once` keys a result by the digests of its inputs, its configuration and its code; `RecordIOManager` hands
+records between assets. Nothing here knows what a stage does.
+"""
+
+import ast
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from llm_assets.records import Record
+from resources.errors import PlatformError, StoreError
+from resources.settings import ROOT
+from resources.store import ArtifactStore, digest_of
+
+RECORD = "record"
+"""Metadata key of the digest of the record that a materialization published."""
+
+
+def code_version(*sources: str) -> str:
+    """Digest of the syntax trees of source files or folders, named relative to the repository.
+
+    Comments and layout do not count, so that a reworded comment does not retrain a model.
+    """
+    hasher = hashlib.sha256()
+    for source in sources:
+        path = ROOT / source
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        for file in files:
+            hasher.update(ast.dump(ast.parse(file.read_text(encoding="utf-8"))).encode())
+    return hasher.hexdigest()[:16]
+
+
+@contextmanager
+def clear_failures() -> Iterator[None]:
+    """Turn the platform's own errors into a Dagster `Failure` with the same sentence."""
+    try:
+        yield
+    except PlatformError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def computed_once(
+    context: dg.AssetExecutionContext,
+    store: ArtifactStore,
+    *,
+    inputs: Mapping[str, str],
+    config: Any,
+    version: str,
+    compute: Callable[[], Record],
+    record_type: type[Record],
+    describe: Callable[[Any], Mapping[str, Any]] = lambda _: {},
+) -> dg.MaterializeResult[Any]:
+    """Materialize a record, computing it only if no equal computation has published it before.
+
+    Args:
+        inputs: name -> digest of everything that is read.
+        config: JSON value or pydantic model of the settings that matter.
+        version: `code_version` of the code that computes.
+        compute: makes the record; called at most once.
+        record_type: what a reused record is read back as.
+        describe: metadata shown in the UI, made from the record.
+
+    Raises:
+        Failure: with the message of the PlatformError that `compute` raised.
+    """
+    asset = "/".join(context.asset_key.path)
+    settings = config.model_dump(mode="json") if hasattr(config, "model_dump") else config
+    key = digest_of({"asset": asset, "inputs": dict(inputs), "config": settings, "code": version})
+    with clear_failures():
+        record = _published(store, key, record_type)
+        reused = record is not None
+        if record is None:
+            record = compute()
+            store.put_result(key, record.save(store))
+        else:
+            context.log.info(f"{asset}: reused {record.short}, nothing it depends on has changed.")
+        metadata = {**describe(record), "reused": reused, "inputs": dict(inputs), "result_key": key[:16]}
+    return dg.MaterializeResult(value=record, metadata=metadata, data_version=dg.DataVersion(record.digest))
+
+
+def _published(store: ArtifactStore, key: str, record_type: type[Record]) -> Record | None:
+    digest = store.get_result(key)
+    if digest is None:
+        return None
+    try:
+        record = record_type.load(store, digest)
+    except (StoreError, ValueError):  # gone or of an older shape: compute it again
+        return None
+    return record if all(store.has(artifact) for artifact in record.artifacts()) else None
+
+
+class RecordIOManager(dg.IOManager):
+    """Publishes records under their digest and reads them back through the event log.
+
+    A run reads the records of its own run first (and of the run it re-executes), then the latest materialized one,
+    so two concurrent runs never mix.
+    """
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self.store = store
+
+    def handle_output(self, context: dg.OutputContext, obj: Record) -> None:
+        """Save the record; its digest becomes metadata of the materialization."""
+        with clear_failures():
+            context.add_output_metadata({RECORD: obj.save(self.store)})
+
+    def load_input(self, context: dg.InputContext) -> Record:
+        """Read the record of the upstream asset, as the type that the asset function declares."""
+        instance = context.step_context.instance
+        key = context.asset_key
+        digest = own_digest(instance, context.step_context.dagster_run, key) or latest_digest(instance, key)
+        if digest is None:
+            raise dg.Failure(f"{key.to_user_string()} was never materialized; materialize it first.", allow_retries=False)
+        with clear_failures():
+            record_type: type[Record] = context.dagster_type.typing_type
+            return record_type.load(self.store, digest)
+
+
+def latest_digest(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    """Digest of the record that an asset last published."""
+    event = instance.get_latest_materialization_event(key)
+    materialization = event.asset_materialization if event else None
+    return _record_of(materialization)
+
+
+def own_digest(instance: dg.DagsterInstance, run: dg.DagsterRun | None, key: dg.AssetKey) -> str | None:
+    """Digest of the record that this run, or the runs it re-executes, published for an asset."""
+    while run is not None:
+        for entry in reversed(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)):
+            materialization = entry.asset_materialization
+            if materialization and materialization.asset_key == key:
+                return _record_of(materialization)
+        run = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    return None
+
+
+def _record_of(materialization: dg.AssetMaterialization | None) -> str | None:
+    value = materialization.metadata.get(RECORD) if materialization else None
+    return str(value.value) if value is not None else None

@@ -1,0 +1,336 @@
+"""The typed records that stages hand each other.
+
+A record is frozen, serialises to canonical JSON, and is named by the digest of that JSON. Large things stay in the
+artifact store; records carry their `Artifact`. No record holds a clock reading, so equal work gives equal digests.
+"""
+
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from resources.store import Artifact, ArtifactStore, digest_of
+
+
+class Record(BaseModel):
+    """Base of all records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def content(self) -> dict[str, Any]:
+        """The JSON value that is stored and hashed."""
+        return self.model_dump(mode="json")
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON."""
+        return digest_of(self.content())
+
+    @property
+    def short(self) -> str:
+        """The first twelve hex digits of the digest, for people."""
+        return self.digest[:12]
+
+    def artifacts(self) -> list[Artifact]:
+        """Every artifact this record or a record inside it points to."""
+        found: list[Artifact] = []
+        pending: list[Any] = [getattr(self, name) for name in type(self).model_fields]
+        while pending:
+            value = pending.pop()
+            if isinstance(value, Artifact):
+                found.append(value)
+            elif isinstance(value, BaseModel):
+                pending.extend(getattr(value, name) for name in type(value).model_fields)
+            elif isinstance(value, dict):
+                pending.extend(value.values())
+            elif isinstance(value, list | tuple):
+                pending.extend(value)
+        return found
+
+    def save(self, store: ArtifactStore) -> str:
+        """Write to the store; returns the digest."""
+        return store.put_record(self.content())
+
+    @classmethod
+    def load(cls, store: ArtifactStore, digest: str) -> Self:
+        """Read back from the store, digest checked."""
+        return cls.model_validate(store.get_record(digest))
+
+
+class SourceVersion(Record):
+    """What a data registry holds at one revision, as far as a line reads it."""
+
+    repo: str
+    revision: str
+    """As the line names it, for example a branch."""
+    commit: str
+    objects: dict[str, str]
+    """Path in the registry -> hash DVC gives its content."""
+
+    @property
+    def content_digest(self) -> str:
+        """Changes exactly when something that is read changes, whatever the commit."""
+        return digest_of(self.objects)
+
+
+class DatasetVersion(Record):
+    """One validated, cleaned and split version of the training data.
+
+    read = train + validation + duplicates + rejected, always.
+    """
+
+    objects: dict[str, str]
+    commit: str
+    files: Artifact
+    """train.jsonl and validation.jsonl: chat records, sorted by id."""
+    quarantine: Artifact
+    """quarantine.jsonl: file, line, reason and the raw text of every row that was left out."""
+    read: int
+    train: int
+    validation: int
+    duplicates: int
+    rejected: dict[str, int]
+    """Reason -> rows."""
+    categories: dict[str, int]
+    languages: dict[str, int]
+    contaminated: int
+    """Training rows that were left out because an evaluation set holds the same prompt and answer."""
+
+
+class Quarantine(Record):
+    """Every row that `dataset` left out, with its reason."""
+
+    rows: Artifact
+    reasons: dict[str, int]
+
+
+EvaluationKind = Literal["chat", "toxicity", "truthfulness", "instructions"]
+
+
+class EvaluationSet(Record):
+    """One evaluation set as read from the registry: set.jsonl in `rows`."""
+
+    kind: EvaluationKind
+    rows: Artifact
+    size: int
+    """Examples that are used, after the line's limit."""
+
+
+class EvaluationSets(Record):
+    """All evaluation sets of a line at one revision."""
+
+    objects: dict[str, str]
+    sets: dict[str, EvaluationSet]
+
+
+class BaseModelVersion(Record):
+    """A base model as safetensors with its tokenizer, ready for transformers."""
+
+    source: str
+    files: Artifact
+    weights: str
+    """sha256 over the weight files."""
+    tokenizer: str
+    chat_template: str
+    parameters: int
+
+
+class Prompt(Record):
+    """The system prompt; empty means none."""
+
+    system: str
+
+
+class Checkpoint(Record):
+    """A LoRA adapter and where it came from."""
+
+    adapter: Artifact
+    """adapter_model.safetensors and adapter_config.json."""
+    curve: Artifact
+    """curve.json: {"train": [[step, loss]], "validation": [[step, loss]]}, nats per answer token."""
+    base_model: str
+    """Digest of the BaseModelVersion."""
+    dataset: str
+    prompt: str
+    training: dict[str, Any]
+    """The line's training section."""
+    steps: int
+    first_validation_loss: float
+    final_train_loss: float
+    final_validation_loss: float
+    mlflow_run_id: str
+
+
+class Measurement(Record):
+    """One metric of one model on one set and slice, with its uncertainty."""
+
+    metric: str
+    set: str
+    slice: str
+    """`all`, or `language=english`, `category=sports`, ..."""
+    against: Literal["", "base", "champion"]
+    """Empty: of the candidate alone. Else a comparison on the same examples, paired."""
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    """One-sided bounds at the line's confidence, each."""
+    n: int
+
+
+class EvaluationReport(Record):
+    """Candidate, base and champion on the same sets."""
+
+    checkpoint: str
+    base_model: str
+    prompt: str
+    dataset: str
+    evaluation_sets: str
+    judge: str
+    """Digest of the judge's weights and settings."""
+    champion: str
+    """Digest of the release that serves; empty before the first one."""
+    confidence: float
+    measurements: list[Measurement]
+    samples: Artifact
+    """samples.parquet: set, id, prompt, reference, and output and scores of each model."""
+    page: Artifact
+    """report.html, self-contained."""
+
+    def find(self, metric: str, against: str = "", set_name: str = "", slice_name: str = "all") -> Measurement | None:
+        """The one measurement with these names; an empty set name means any."""
+        for found in self.measurements:
+            if (found.metric, found.against, found.slice) == (metric, against, slice_name) and set_name in ("", found.set):
+                return found
+        return None
+
+
+GateOutcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
+
+
+class GateResult(Record):
+    """What one gate said of one record."""
+
+    gate: str
+    asset: str
+    """The asset whose record was judged, without the line's prefix."""
+    outcome: GateOutcome
+    reason: str
+    """One sentence with the figures."""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    bound: str = ""
+    """What is required, for example `>= 0.5`."""
+    n: int | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Only PASS lets anything through."""
+        return self.outcome == "PASS"
+
+
+class Verdict(Record):
+    """All gates of one candidate, bound to everything they were judged on."""
+
+    line: str
+    passed: bool
+    gates: list[GateResult]
+    subject: dict[str, str]
+    """Name -> digest of adapter, base model, tokenizer, chat template, prompt, dataset, evaluation sets, judge,
+    gate policy and the report itself."""
+    key_id: str
+    signature: str
+    """Ed25519 over the canonical JSON of everything above, hex."""
+
+    UNSIGNED: ClassVar[set[str]] = {"signature"}
+
+    def signed_content(self) -> dict[str, Any]:
+        """What the signature covers."""
+        return self.model_dump(mode="json", exclude=self.UNSIGNED)
+
+
+class RegisteredModel(Record):
+    """A version in the MLflow model registry."""
+
+    name: str
+    version: int
+    mlflow_run_id: str
+    adapter: str
+    verdict: str
+
+
+class Release(Record):
+    """The bundle that is deployed as one unit."""
+
+    line: str
+    name: str
+    """For example `assistant-v3`; the number is the registered version."""
+    version: int
+    adapter: Artifact
+    checkpoint: str
+    base_model: str
+    base_files: Artifact
+    prompt: str
+    dataset: str
+    verdict: str
+    card: Artifact
+    """README.md, the model card."""
+
+
+class Answer(Record):
+    """One real question to a deployment."""
+
+    question: str
+    answer: str
+    seconds: float
+
+
+class Deployment(Record):
+    """A release that serves in one stage."""
+
+    stage: Literal["staging", "production"]
+    release: str
+    name: str
+    url: str
+    answers: list[Answer]
+
+    @property
+    def slowest(self) -> float:
+        """Seconds of the slowest answer."""
+        return max((answer.seconds for answer in self.answers), default=float("inf"))
+
+
+class RequestWindow(Record):
+    """The requests of one hour, as the gateway wrote them."""
+
+    hour: str
+    """ISO 8601, UTC, for example 2026-01-31T14:00:00+00:00."""
+    rows: Artifact
+    """requests.jsonl"""
+    n: int
+    failed: int
+    releases: dict[str, int]
+    """Digest of the release -> requests it answered."""
+
+
+class Drift(Record):
+    """One feature of the window against the training data."""
+
+    feature: str
+    psi: float
+    """Population stability index over shared bins (natural logarithm)."""
+    bound: float
+    """The value that a window of this size drawn from the training data stays below with the line's confidence."""
+    drifted: bool
+
+
+class DriftReport(Record):
+    """The window's requests compared with the training data."""
+
+    window: str
+    dataset: str
+    n: int
+    minimum: int
+    features: list[Drift]
+    page: Artifact
+    """drift.html with a plot per feature."""

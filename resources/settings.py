@@ -1,0 +1,52 @@
+"""Where a checkout keeps its state, read from the environment once, when definitions are built."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from resources.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS = ("development", "training", "staging", "production")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Paths and addresses of one environment; everything embedded lives below `home`."""
+
+    environment: str
+    home: Path
+    store_url: str
+    tracking_uri: str
+    lines_dir: Path
+    alert_urls: tuple[str, ...] = ()
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read `LLM_ENV`, `LLM_HOME`, `LLM_STORE`, `LLM_LINES`, `LLM_ALERT_URLS` and `MLFLOW_TRACKING_URI`.
+
+        Raises:
+            SettingsError: `LLM_ENV` names an environment that does not exist.
+        """
+        environment = environ.get("LLM_ENV") or "development"
+        if environment not in ENVIRONMENTS:
+            raise SettingsError(f"LLM_ENV is {environment!r}; allowed are {', '.join(ENVIRONMENTS)}.")
+        home = Path(environ.get("LLM_HOME") or ROOT / ".llm").absolute()
+        return cls(
+            environment=environment,
+            home=home,
+            store_url=environ.get("LLM_STORE") or str(home / "store"),
+            tracking_uri=environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+            lines_dir=Path(environ.get("LLM_LINES") or ROOT / "lines").absolute(),
+            alert_urls=tuple((environ.get("LLM_ALERT_URLS") or "").split()),
+        )
+
+    @property
+    def serving_dir(self) -> Path:
+        """State, logs and request records of the local servers, a folder per line."""
+        return self.home / "serving"
+
+    def resolve(self, path: str) -> Path:
+        """A path of a line file: relative ones are relative to the folder above `lines/`."""
+        return (self.lines_dir.parent / path).absolute()
