@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from llm_assets.records import Record
-from resources.errors import PlatformError, StoreError
+from resources.errors import PlatformError
 from resources.settings import ROOT
 from resources.store import ArtifactStore, digest_of
 
@@ -72,7 +72,7 @@ def computed_once(
     settings = config.model_dump(mode="json") if hasattr(config, "model_dump") else config
     key = digest_of({"asset": asset, "inputs": dict(inputs), "config": settings, "code": version})
     with clear_failures():
-        record = _published(store, key, record_type)
+        record = record_type.published(store, key)
         reused = record is not None
         if record is None:
             record = compute()
@@ -81,17 +81,6 @@ def computed_once(
             context.log.info(f"{asset}: reused {record.short}, nothing it depends on has changed.")
         metadata = {**describe(record), "reused": reused, "inputs": dict(inputs), "result_key": key[:16]}
     return dg.MaterializeResult(value=record, metadata=metadata, data_version=dg.DataVersion(record.digest))
-
-
-def _published(store: ArtifactStore, key: str, record_type: type[Record]) -> Record | None:
-    digest = store.get_result(key)
-    if digest is None:
-        return None
-    try:
-        record = record_type.load(store, digest)
-    except (StoreError, ValueError):  # gone or of an older shape: compute it again
-        return None
-    return record if all(store.has(artifact) for artifact in record.artifacts()) else None
 
 
 class RecordIOManager(dg.IOManager):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from resources.errors import StoreError
 from resources.store import Artifact, ArtifactStore, digest_of
 
 
@@ -54,6 +55,18 @@ class Record(BaseModel):
     def load(cls, store: ArtifactStore, digest: str) -> Self:
         """Read back from the store, digest checked."""
         return cls.model_validate(store.get_record(digest))
+
+    @classmethod
+    def published(cls, store: ArtifactStore, key: str) -> Self | None:
+        """What a computation with this key gave; None if it never ran, or its record or an artifact of it is gone."""
+        digest = store.get_result(key)
+        if digest is None:
+            return None
+        try:
+            record = cls.load(store, digest)
+        except (StoreError, ValueError):  # gone or of an older shape: compute it again
+            return None
+        return record if all(store.has(artifact) for artifact in record.artifacts()) else None
 
 
 class SourceVersion(Record):
