@@ -42,6 +42,18 @@ def champion(store: ArtifactStore, line: str) -> Release | None:
     return Release.load(store, serving[-1]) if serving else None
 
 
+def opponent(store: ArtifactStore, line: str, checkpoint: str) -> Release | None:
+    """The champion that a candidate is compared with: the last release that served with another checkpoint.
+
+    A candidate that already serves keeps the opponent it had, so evaluating it again is the same computation.
+    """
+    for digest in reversed(_serving(store, line)):
+        release = Release.load(store, digest)
+        if release.checkpoint != checkpoint:
+            return release
+    return None
+
+
 def previous(store: ArtifactStore, line: str) -> Release | None:
     """The release to roll back to: the one promoted before the champion, on the way back that is not yet undone.
 

@@ -1,0 +1,123 @@
+"""The verdict: every gate of one candidate, judged again from the records and signed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llm_assets.data.checks import dataset_gates
+from llm_assets.evaluation.checks import evaluation_gates
+from llm_assets.gates import Gate
+from llm_assets.line import Line
+from llm_assets.records import (
+    BaseModelVersion,
+    Checkpoint,
+    DatasetVersion,
+    EvaluationReport,
+    GateResult,
+    Record,
+    Verdict,
+)
+from llm_assets.training.checks import checkpoint_gates
+from resources.errors import GuardError
+from resources.signing import Signer
+from resources.store import digest_of
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The records that a verdict is about."""
+
+    dataset: DatasetVersion
+    base_model: BaseModelVersion
+    checkpoint: Checkpoint
+    report: EvaluationReport
+
+    def mismatch(self) -> str:
+        """Why these records do not belong together; empty if they do."""
+        expected = {
+            "evaluation report": (self.report.checkpoint, self.checkpoint.digest, "checkpoint"),
+            "checkpoint": (self.checkpoint.dataset, self.dataset.digest, "dataset"),
+            "checkpoint ": (self.checkpoint.base_model, self.base_model.digest, "base model"),
+        }
+        for holder, (found, wanted, what) in expected.items():
+            if found != wanted:
+                return f"the {holder.strip()} was made from {what} {found[:12]}, but the newest is {wanted[:12]}"
+        return ""
+
+
+def judge(line: Line, candidate: Candidate) -> list[GateResult]:
+    """Every gate of the line, in the order the data flows."""
+    stages: list[tuple[Sequence[Gate], Record]] = [
+        (dataset_gates(line), candidate.dataset),
+        (checkpoint_gates(line), candidate.checkpoint),
+        (evaluation_gates(line), candidate.report),
+    ]
+    return [gate.judge(record) for gates, record in stages for gate in gates]
+
+
+def policy_digest(line: Line) -> str:
+    """Digest of everything in a line that decides what its gates say."""
+    return digest_of(
+        {
+            "gates": {name: gate.model_dump(mode="json") for name, gate in line.gates.items()},
+            "data": line.data.model_dump(mode="json", exclude={"repo", "rev"}),
+            "confidence": line.evaluation.confidence,
+        }
+    )
+
+
+def subject_of(line: Line, candidate: Candidate) -> dict[str, str]:
+    """Name -> digest of everything that the verdict is bound to."""
+    return {
+        "adapter": candidate.checkpoint.adapter.digest,
+        "checkpoint": candidate.checkpoint.digest,
+        "base_model": candidate.base_model.digest,
+        "base_files": candidate.base_model.files.digest,
+        "tokenizer": candidate.base_model.tokenizer,
+        "chat_template": candidate.base_model.chat_template,
+        "prompt": candidate.checkpoint.prompt,
+        "dataset": candidate.dataset.digest,
+        "evaluation_sets": candidate.report.evaluation_sets,
+        "judge": candidate.report.judge,
+        "evaluation_report": candidate.report.digest,
+        "gate_policy": policy_digest(line),
+    }
+
+
+def sign_verdict(line: Line, candidate: Candidate, signer: Signer) -> Verdict:
+    """Judge a candidate and sign what came out, pass or not.
+
+    Raises:
+        GuardError: the records belong to different candidates.
+    """
+    if mismatch := candidate.mismatch():
+        raise GuardError(f"{line.name}: no verdict, {mismatch}; run the job {line.name}_continuous_training.")
+    gates = judge(line, candidate)
+    unsigned = Verdict(
+        line=line.name,
+        passed=all(gate.passed for gate in gates),
+        gates=gates,
+        subject=subject_of(line, candidate),
+        key_id=signer.key_id,
+        signature="",
+    )
+    return unsigned.model_copy(update={"signature": signer.sign(unsigned.signed_content())})
+
+
+def verify_verdict(verdict: Verdict, signer: Signer) -> None:
+    """Check a verdict's signature and that it lets its subject through.
+
+    Raises:
+        GuardError: not signed by this instance, changed since, or not a pass; names the failed gates.
+    """
+    try:
+        signer.verify(verdict.signed_content(), verdict.signature, verdict.key_id)
+    except GuardError as error:
+        raise GuardError(f"{verdict.line}: verdict {verdict.short}: {error}") from error
+    failed = [gate for gate in verdict.gates if not gate.passed]
+    if failed or not verdict.passed or not verdict.gates:
+        raise GuardError(f"{verdict.line}: verdict {verdict.short} is not a pass: {explain(failed) or 'it has no gates'}.")
+
+
+def explain(gates: list[GateResult]) -> str:
+    """Failed gates in one line: `gate NAME on ASSET: OUTCOME: reason`."""
+    return "; ".join(f"gate {g.gate} on {g.asset}: {g.outcome}: {g.reason.rstrip('.')}" for g in gates if not g.passed)
