@@ -1,0 +1,23 @@
+"""The gate of the release stage: the verdict holds."""
+
+from llm_assets.gates import Gate
+from llm_assets.line import Line
+from llm_assets.records import GateResult, Verdict
+from llm_assets.release.verdict import explain
+
+
+def verdict_gates(line: Line) -> list[Gate[Verdict]]:
+    """`verdict_holds`: every gate of the candidate passed."""
+
+    def judge(verdict: Verdict) -> GateResult:
+        passing = sum(gate.passed for gate in verdict.gates)
+        return GateResult(
+            gate="verdict_holds",
+            asset="verdict",
+            outcome="PASS" if verdict.passed and passing == len(verdict.gates) > 0 else "FAIL",
+            reason=explain(verdict.gates) or f"all {passing} gates pass.",
+            value=float(passing),
+            bound=f"all of {len(verdict.gates)}",
+        )
+
+    return [Gate("verdict_holds", "verdict", f"Every gate of {line.name}'s candidate passes.", judge)]
