@@ -10,6 +10,17 @@ from resources.errors import SettingsError
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ("development", "training", "staging", "production")
 
+TELEMETRY_OFF = {
+    "DO_NOT_TRACK": "1",
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    "DEEPEVAL_TELEMETRY_OPT_OUT": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""No library reports home, and no model hub is asked for anything."""
+
 
 @dataclass(frozen=True)
 class Settings:

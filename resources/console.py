@@ -1,0 +1,66 @@
+"""What a run says on a terminal: one line per step and result, a failure as its message, no event dump."""
+
+import logging
+import sys
+from typing import Any
+
+import dagster as dg
+
+QUIET, STRONG, BAD, END = "\033[2m", "\033[1m", "\033[31m", "\033[0m"
+
+
+class _Lines(logging.Formatter):
+    """One readable line per record; an error's traceback stays in the run's page."""
+
+    def __init__(self, colours: bool) -> None:
+        super().__init__()
+        self.colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        text = _event_text(event) if event is not None else f"{meta.get('orig_message') or record.getMessage()}"
+        step = str(meta.get("step_key") or "").replace("__", "/")
+        clock = self.formatTime(record, "%H:%M:%S")
+        line = f"{clock} {step}: {text}" if step else f"{clock} {text}"
+        if not self.colours:
+            return line
+        return f"{BAD if record.levelno >= logging.ERROR else QUIET}{line}{END}"
+
+
+def _event_text(event: Any) -> str:
+    data = event.event_specific_data
+    error = getattr(data, "error", None) or getattr(data, "error_info", None)
+    if event.event_type_value == "STEP_FAILURE":
+        failure = getattr(data, "user_failure_data", None)
+        return f"FAILED. {failure.description if failure else _innermost(error)}"
+    if event.event_type_value == "ASSET_CHECK_EVALUATION":
+        return f"gate {data.check_name}: {data.description or ('PASS' if data.passed else 'FAIL')}"
+    return str(event.message) if error is None else f"{event.message} {_innermost(error)}"
+
+
+def _innermost(error: Any) -> str:
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error else ""
+
+
+class _Relevant(logging.Filter):
+    """Of Dagster's own events: starts, results, gates and failures. Of everything else: INFO and above."""
+
+    SHOWN = frozenset({"STEP_START", "ASSET_CHECK_EVALUATION", "STEP_FAILURE", "RUN_FAILURE", "RUN_SUCCESS"})
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        event = getattr(record, "dagster_meta", {}).get("dagster_event")
+        return event.event_type_value in self.SHOWN if event is not None else record.levelno >= logging.INFO
+
+
+@dg.logger(description="One readable line per step, gate and failure.")
+def console_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """The console of runs on a terminal and in a run worker's log."""
+    logger = logging.Logger("console", level=logging.DEBUG)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines(colours=sys.stderr.isatty()))
+    handler.addFilter(_Relevant())
+    logger.addHandler(handler)
+    return logger
