@@ -1,5 +1,6 @@
 """A model line: what a user edits, one YAML file per model product in `lines/`."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -176,6 +177,15 @@ class Line(Section):
         return self
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-3 is a number too, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def load_line(path: Path) -> Line:
     """Read one line file.
 
@@ -183,7 +193,7 @@ def load_line(path: Path) -> Line:
         LineError: names the file, the key, what was found and what is allowed.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise LineError(f"{path}: can't be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

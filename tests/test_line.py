@@ -1,0 +1,54 @@
+"""Line files: what a user edits is checked, and a mistake is named with file, key, found and allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from llm_assets.line import load_line, load_lines
+from resources.errors import LineError
+from resources.settings import ROOT
+
+SHIPPED = ROOT / "lines" / "assistant.yaml"
+
+
+def edited(tmp_path: Path, old: str, new: str) -> Path:
+    text = SHIPPED.read_text()
+    assert old in text
+    path = tmp_path / "assistant.yaml"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("  steps: 60", "  stepps: 60", ["training.stepps", "unknown key", "steps"]),
+        ("  steps: 60", "  steps: many", ["training.steps", "'many'", "integer"]),
+        ("  steps: 60", "  steps: 0", ["training.steps", "found 0", "greater than or equal to 1"]),
+        ("seed: 0", "seed: true", ["training.seed", "True (bool)", "integer"]),
+        ("learning_rate: 0.001", "learning_rate: .nan", ["training.learning_rate", "nan", "finite"]),
+        ("metric: toxicity", "metric: toxicty", ["gates.toxicity.metric", "'toxicty'", "'toxicity'"]),
+        ("kind: toxicity", "kind: chat", ["perplexity_beats_base", "exactly one", "prompts_toxic"]),
+        (", maximum: 0.8", "", ["gates.perplexity_beats_base", "`minimum` or `maximum`"]),
+        ("base_model: ", "base_modell: ", ["base_modell", "unknown key", "base_model"]),
+        ("description: A", "name: other\ndescription: A", ["name", "'other'", "'assistant'"]),
+        ("data:\n", "data: [\n", ["can't be read as YAML"]),
+    ],
+)
+def test_a_mistake_names_the_file_the_key_what_was_found_and_what_is_allowed(
+    tmp_path: Path, old: str, new: str, named: list[str]
+) -> None:
+    path = edited(tmp_path, old, new)
+    with pytest.raises(LineError) as caught:
+        load_line(path)
+    for part in [str(path), *named]:
+        assert part in str(caught.value)
+
+
+def test_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    assert load_line(edited(tmp_path, "learning_rate: 0.001", "learning_rate: 1e-3")).training.learning_rate == 1e-3
+
+
+def test_a_folder_without_lines_is_an_error_not_an_empty_platform(tmp_path: Path) -> None:
+    with pytest.raises(LineError, match="holds no"):
+        load_lines(tmp_path)
