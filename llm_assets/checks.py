@@ -9,7 +9,9 @@ from llm_assets.gates import Gate
 from llm_assets.records import GateResult, Record
 
 
-def gate_checks(line: str, asset: str, record_type: type[Record], gates: Sequence[Gate[Any]]) -> list[dg.AssetChecksDefinition]:
+def gate_checks(
+    line: str, asset: str, record_type: type[Record], gates: Sequence[Gate[Any]]
+) -> list[dg.AssetChecksDefinition]:
     """One blocking asset check per gate on `line/asset`; only PASS lets the run go on."""
     return [_gate_check(line, asset, record_type, gate) for gate in gates]
 

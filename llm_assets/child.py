@@ -29,10 +29,13 @@ def serve(work: Callable[[Json, PipesContext], Json]) -> None:
         except PlatformError as error:
             report = {"type": type(error).__name__, "message": str(error)}
         except MemoryError:
-            report = {"type": "PlatformError", "message": "out of memory; lower batch_size or maximum_tokens in the line."}
+            report = {
+                "type": "PlatformError",
+                "message": "out of memory; lower batch_size or maximum_tokens in the line.",
+            }
         except OSError as error:
             report = {"type": "PlatformError", "message": f"{error}; check the path, its permissions and free space."}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the process's last word, whatever went wrong
             traceback.print_exc()
             report = {"type": "PlatformError", "message": f"{type(error).__name__}: {error} (traceback in stderr)."}
         pipes.report_custom_message({"error": report})

@@ -50,7 +50,9 @@ def bounded(
     bound = " and ".join(sides)
 
     def result(outcome: str, reason: str) -> GateResult:
-        finite = {k: v for k, v in {"value": value, "low": low, "high": high}.items() if v is not None and math.isfinite(v)}
+        finite = {
+            k: v for k, v in {"value": value, "low": low, "high": high}.items() if v is not None and math.isfinite(v)
+        }
         return GateResult.model_validate(
             {"gate": gate, "asset": asset, "outcome": outcome, "reason": reason, "bound": bound, "n": n, **finite}
         )

@@ -169,7 +169,11 @@ class Line(Section):
                 if gate.metric in METRICS_OF[spec.kind] and gate.set in ("", key)
             ]
             if len(matching) != 1:
-                found = f"set {gate.set!r}" if gate.set else f"{len(matching)} sets with it ({', '.join(matching) or 'none'})"
+                found = (
+                    f"set {gate.set!r}"
+                    if gate.set
+                    else f"{len(matching)} sets with it ({', '.join(matching) or 'none'})"
+                )
                 raise ValueError(
                     f"gate {name} needs exactly one evaluation set with metric {gate.metric}, found {found}; "
                     f"sets are {', '.join(self.evaluation.sets)}"

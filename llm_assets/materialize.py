@@ -104,7 +104,9 @@ class RecordIOManager(dg.IOManager):
         key = context.asset_key
         digest = own_digest(instance, context.step_context.dagster_run, key) or latest_digest(instance, key)
         if digest is None:
-            raise dg.Failure(f"{key.to_user_string()} was never materialized; materialize it first.", allow_retries=False)
+            raise dg.Failure(
+                f"{key.to_user_string()} was never materialized; materialize it first.", allow_retries=False
+            )
         with clear_failures():
             record_type: type[Record] = context.dagster_type.typing_type
             return record_type.load(self.store, digest)

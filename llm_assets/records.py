@@ -212,7 +212,10 @@ class EvaluationReport(Record):
     def find(self, metric: str, against: str = "", set_name: str = "", slice_name: str = "all") -> Measurement | None:
         """The one measurement with these names; an empty set name means any."""
         for found in self.measurements:
-            if (found.metric, found.against, found.slice) == (metric, against, slice_name) and set_name in ("", found.set):
+            if (found.metric, found.against, found.slice) == (metric, against, slice_name) and set_name in (
+                "",
+                found.set,
+            ):
                 return found
         return None
 

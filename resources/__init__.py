@@ -1,1 +1,1 @@
-"""How the outside is reached: data registry, store, compute, tracking, serving, notifier. Imports nothing of the stages."""
+"""How the outside is reached: registry, store, compute, tracking, serving, notifier; nothing of the stages."""

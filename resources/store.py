@@ -150,7 +150,9 @@ class ArtifactStore:
         folder = self.path(artifact)
         manifest = (folder / MANIFEST).read_bytes()
         if hashlib.sha256(manifest).hexdigest() != artifact.digest:
-            raise StoreError(f"artifact {artifact.digest}: its manifest was changed; remove {folder} and publish again.")
+            raise StoreError(
+                f"artifact {artifact.digest}: its manifest was changed; remove {folder} and publish again."
+            )
         entries = json.loads(manifest)
         present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
         if present != set(entries):
@@ -158,7 +160,9 @@ class ArtifactStore:
             raise StoreError(f"artifact {artifact.digest}: files missing or added: {', '.join(odd)} in {folder}.")
         for name, entry in entries.items():
             if file_digest(folder / name) != entry["sha256"]:
-                raise StoreError(f"artifact {artifact.digest}: {name} holds other bytes than were published ({folder}).")
+                raise StoreError(
+                    f"artifact {artifact.digest}: {name} holds other bytes than were published ({folder})."
+                )
         return folder
 
     def put_record(self, value: Json) -> str:
@@ -268,7 +272,9 @@ class ArtifactStore:
                 return
             space = error.errno == errno.ENOSPC
             way_out = "free some space and run this again" if space else "check the path and its permissions"
-            raise StoreError(f"the store {self.url} can't be written ({error.strerror or error}); {way_out}.") from error
+            raise StoreError(
+                f"the store {self.url} can't be written ({error.strerror or error}); {way_out}."
+            ) from error
         finally:
             if self.is_local:
                 leftover = Path(temporary)

@@ -94,9 +94,7 @@ def test_a_failed_computation_publishes_nothing_and_shows_the_sentence(store: Ar
         def compute() -> Prompt:
             raise DataError("shard 7 is empty; push it again.")
 
-        return computed_once(
-            context, store, inputs={}, config={}, version="1", compute=compute, record_type=Prompt
-        )
+        return computed_once(context, store, inputs={}, config={}, version="1", compute=compute, record_type=Prompt)
 
     result = dg.materialize([broken], resources={"io_manager": RecordIOManager(store)}, raise_on_error=False)
     failure = result.failure_data_for_node("broken")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import dagster as dg
+from resources.tracking import Tracking
 
 from llm_assets.automation import FOLLOWS_NEW_MODEL
 from llm_assets.checks import gate_checks
@@ -24,7 +25,6 @@ from llm_assets.release.verdict import Candidate, policy_digest, sign_verdict
 from llm_assets.release_log import record_event
 from resources.signing import Signer
 from resources.store import ArtifactStore
-from resources.tracking import Tracking
 
 RELEASE_CODE = code_version("llm_assets/release", "llm_assets/gates.py")
 
@@ -141,9 +141,7 @@ def _registered_model(line: Line) -> dg.AssetsDefinition:
 def _release(line: Line) -> dg.AssetsDefinition:
     @dg.asset(
         key=[line.name, "release"],
-        ins=_ins(
-            line, "registered_model", "verdict", "dataset", "base_model", "checkpoint", "evaluation_report"
-        ),
+        ins=_ins(line, "registered_model", "verdict", "dataset", "base_model", "checkpoint", "evaluation_report"),
         group_name="release",
         owners=line.owners,
         kinds={"python"},

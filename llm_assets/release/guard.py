@@ -33,7 +33,9 @@ def guard_newest(context: dg.AssetExecutionContext, store: ArtifactStore, line: 
         )
 
 
-def guard_verdict(context: dg.AssetExecutionContext, store: ArtifactStore, signer: Signer, line: Line, verdict: Verdict) -> None:
+def guard_verdict(
+    context: dg.AssetExecutionContext, store: ArtifactStore, signer: Signer, line: Line, verdict: Verdict
+) -> None:
     """The newest candidate passes and this verdict is the signed pass for it.
 
     Raises:
@@ -76,7 +78,9 @@ def verify_release(store: ArtifactStore, signer: Signer, release: Release) -> Ve
     return verdict
 
 
-def guard_release(context: dg.AssetExecutionContext, store: ArtifactStore, signer: Signer, line: Line, release: Release) -> None:
+def guard_release(
+    context: dg.AssetExecutionContext, store: ArtifactStore, signer: Signer, line: Line, release: Release
+) -> None:
     """The newest candidate passes its gates, and this release is exactly what a signed verdict let through.
 
     Raises:

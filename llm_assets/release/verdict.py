@@ -115,7 +115,9 @@ def verify_verdict(verdict: Verdict, signer: Signer) -> None:
         raise GuardError(f"{verdict.line}: verdict {verdict.short}: {error}") from error
     failed = [gate for gate in verdict.gates if not gate.passed]
     if failed or not verdict.passed or not verdict.gates:
-        raise GuardError(f"{verdict.line}: verdict {verdict.short} is not a pass: {explain(failed) or 'it has no gates'}.")
+        raise GuardError(
+            f"{verdict.line}: verdict {verdict.short} is not a pass: {explain(failed) or 'it has no gates'}."
+        )
 
 
 def explain(gates: list[GateResult]) -> str:
