@@ -54,6 +54,7 @@ def computed_once(
     compute: Callable[[], Record],
     record_type: type[Record],
     describe: Callable[[Any], Mapping[str, Any]] = lambda _: {},
+    asset_key: dg.AssetKey | None = None,
 ) -> dg.MaterializeResult[Any]:
     """Materialize a record, computing it only if no equal computation has published it before.
 
@@ -64,11 +65,12 @@ def computed_once(
         compute: makes the record; called at most once.
         record_type: what a reused record is read back as.
         describe: metadata shown in the UI, made from the record.
+        asset_key: which asset, where one function makes several.
 
     Raises:
         Failure: with the message of the PlatformError that `compute` raised.
     """
-    asset = "/".join(context.asset_key.path)
+    asset = "/".join((asset_key or context.asset_key).path)
     settings = config.model_dump(mode="json") if hasattr(config, "model_dump") else config
     key = digest_of({"asset": asset, "inputs": dict(inputs), "config": settings, "code": version})
     with clear_failures():
@@ -80,7 +82,8 @@ def computed_once(
         else:
             context.log.info(f"{asset}: reused {record.short}, nothing it depends on has changed.")
         metadata = {**describe(record), "reused": reused, "inputs": dict(inputs), "result_key": key[:16]}
-    return dg.MaterializeResult(value=record, metadata=metadata, data_version=dg.DataVersion(record.digest))
+    data_version = dg.DataVersion(record.digest)
+    return dg.MaterializeResult(value=record, asset_key=asset_key, metadata=metadata, data_version=data_version)
 
 
 class RecordIOManager(dg.IOManager):

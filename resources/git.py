@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,11 @@ class GitRepository:
         listing = self._run("ls-tree", "-r", "-z", commit, "--", f"{folder}/" if folder else ".").decode()
         entries = (line.split("\t", 1) for line in listing.split("\0") if line)
         return {path: head.split(" ")[2] for head, path in entries if head.startswith("100")}
+
+    def last_change(self, commit: str, paths: Sequence[str]) -> str:
+        """The newest commit, up to this one, that changed one of the paths; empty if none did."""
+        literal = [f":(literal){path}" for path in paths]
+        return self._run("log", "-1", "--format=%H", commit, "--", *literal).decode().strip()
 
     def extract(self, sha: str, target: Path) -> None:
         """Write one blob to a file and check its hash.
@@ -163,15 +168,15 @@ def run_git(
     seconds: float = LOCAL_SECONDS,
     allowed: Sequence[int] = (0,),
     output: int = subprocess.PIPE,
+    environ: Mapping[str, str] | None = None,
 ) -> bytes:
     """Run git without prompts; returns its output.
 
     Raises:
         DataError: git is not installed, does not end within `seconds`, or ends with a status that is not allowed.
     """
-    environ = {"GIT_SSH_COMMAND": "ssh -oBatchMode=yes", **os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    for name in _REDIRECTING:
-        environ.pop(name, None)
+    full = {"GIT_SSH_COMMAND": "ssh -oBatchMode=yes", **os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    full = {name: value for name, value in full.items() if name not in _REDIRECTING} | dict(environ or {})
     words = " ".join(without_password(argument) for argument in arguments[:8])
     try:
         done = subprocess.run(
@@ -179,7 +184,7 @@ def run_git(
             input=feed,
             stdout=output,
             stderr=subprocess.PIPE,
-            env=environ,
+            env=full,
             timeout=seconds,
             check=False,
         )

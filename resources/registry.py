@@ -49,6 +49,12 @@ class DataRegistry:
         commit = _commit(git, repo, rev)
         return Observation(commit, {path: _hash_of(_units(git, repo, commit, path)) for path in paths})
 
+    def last_change(self, repo: str, commit: str, paths: Sequence[str]) -> str:
+        """The newest commit, up to `commit`, that changed anything at `paths`."""
+        git = self._open(repo)
+        records = [name for path in paths for name in _records(posixpath.normpath(path))]
+        return git.last_change(_commit(git, repo, commit), [*paths, *records]) or commit
+
     def pull(self, repo: str, commit: str, path: str, target: Path) -> list[Path]:
         """Fetch the files at `path` into `target`, below their names in the registry; returns them, sorted.
 
@@ -120,12 +126,9 @@ def _units(git: GitRepository, repo: str, commit: str, path: str) -> list[Unit]:
     path = posixpath.normpath(path)
     if path.startswith(("/", "../")) or path in (".", "..") or not path.isprintable():
         raise DataError(f"{path!r} is no path inside a data registry; write it relative to the registry's top.")
-    parts = path.split("/")
-    parents = ["/".join(parts[:depth]) for depth in range(len(parts))]
-    records = [f"{name}.dvc" for name in (path, *parents[:0:-1])]
-    locks = [posixpath.join(parent, "dvc.lock") for parent in parents]
-    objects = git.objects(commit, [path, *records, *locks])
-    recorded = {name: objects[name].sha for name in (*records, *locks) if name in objects}
+    records = _records(path)
+    objects = git.objects(commit, [path, *records])
+    recorded = {name: objects[name].sha for name in records if name in objects}
     found = objects.get(path)
     below: dict[str, str] = {}
     if found and found.kind == "tree":
@@ -145,6 +148,13 @@ def _units(git: GitRepository, repo: str, commit: str, path: str) -> list[Unit]:
             "committed; run `dvc add` and commit there, or fix the path in the line."
         )
     return sorted(inside, key=lambda unit: unit.path)
+
+
+def _records(path: str) -> list[str]:
+    """Where DVC may have recorded a path: beside it, beside a folder that holds it, or in a pipeline's lock file."""
+    parts = path.split("/")
+    parents = ["/".join(parts[:depth]) for depth in range(len(parts))]
+    return [f"{name}.dvc" for name in (*parents[1:], path)] + [posixpath.join(name, "dvc.lock") for name in parents]
 
 
 def _is_record(name: str) -> bool:
