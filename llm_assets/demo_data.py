@@ -69,14 +69,16 @@ def _dialogs(turns: list[str], category: str) -> Iterator[list[str]]:
 
 
 def _held_out(records: list[Json]) -> list[Json]:
-    """The first record of each of the answers with the lowest keys; answers that occur inside dialogs stay out."""
+    """The first record of each of the answers that hash lowest; answers that occur inside dialogs stay out.
+
+    The hash is another one than the dataset is split by, or its validation part would be held out as a whole.
+    """
     inside = {text_key(turn) for record in records for turn in _assistant_turns(record)[:-1]}
-    by_answer: dict[bytes, Json] = {}
+    by_hash: dict[bytes, Json] = {}
     for record in records:
-        if len(record["messages"]) == 2:
-            by_answer.setdefault(text_key(_answer(record)), record)
-    chosen = sorted(key for key in by_answer if key not in inside)[:HELD_OUT]
-    return [by_answer[key] for key in chosen]
+        if len(record["messages"]) == 2 and text_key(_answer(record)) not in inside:
+            by_hash.setdefault(text_key("held out", _answer(record)), record)
+    return [by_hash[key] for key in sorted(by_hash)[:HELD_OUT]]
 
 
 def _assistant_turns(record: Json) -> list[str]:

@@ -141,7 +141,7 @@ def _dataset(line: Line) -> dg.AssetsDefinition:
         )
         # the quarantine is yielded in any case, so that it can be read when a gate stops the run at the dataset
         if quarantine_key in context.selected_asset_keys:
-            yield _quarantine(made.value, quarantine_key, store)
+            yield _quarantine(made, quarantine_key, store)
         if key in context.selected_asset_keys:
             yield made
 
@@ -158,7 +158,10 @@ def _observed_commit(context: dg.AssetExecutionContext, line: Line) -> str | Non
     return None
 
 
-def _quarantine(dataset: DatasetVersion, key: dg.AssetKey, store: ArtifactStore) -> dg.MaterializeResult[Quarantine]:
+def _quarantine(
+    made: dg.MaterializeResult[DatasetVersion], key: dg.AssetKey, store: ArtifactStore
+) -> dg.MaterializeResult[Quarantine]:
+    dataset = made.value
     reasons = dataset.rejected | ({"duplicate": dataset.duplicates} if dataset.duplicates else {})
     record = Quarantine(rows=dataset.quarantine, reasons=reasons)
     with clear_failures():
@@ -173,6 +176,7 @@ def _quarantine(dataset: DatasetVersion, key: dg.AssetKey, store: ArtifactStore)
             "reasons": _table(("reason", "rows"), reasons),
             "preview": dg.MetadataValue.md(_markdown(("line", "reason", "raw text"), rows) if rows else "No row."),
             "path": dg.MetadataValue.path(path),
+            "reused": (made.metadata or {})["reused"],
         },
     )
 
