@@ -1,0 +1,170 @@
+"""evaluation_report: candidate, base and champion on the same sets."""
+
+import base64
+from typing import Any
+
+import dagster as dg
+
+from llm_assets.checks import gate_checks
+from llm_assets.evaluation.checks import evaluation_gates
+from llm_assets.evaluation.judge_digest import judge_digest
+from llm_assets.evaluation.outputs import Subject
+from llm_assets.evaluation.request import Evaluation, EvaluationRequest, Identity
+from llm_assets.line import Line
+from llm_assets.materialize import clear_failures, code_version, computed_once
+from llm_assets.records import (
+    BaseModelVersion,
+    Checkpoint,
+    DatasetVersion,
+    EvaluationReport,
+    EvaluationSets,
+    Prompt,
+    Release,
+)
+from llm_assets.release_log import opponent
+from resources.compute import Compute
+from resources.packaged import locate
+from resources.settings import Settings
+from resources.store import ArtifactStore
+
+FOLDER = "llm_assets/evaluation"
+OUTPUTS_CODE = code_version("llm_assets/language_model.py", f"{FOLDER}/outputs.py", f"{FOLDER}/examples.py")
+SCORES_CODE = code_version(
+    *(
+        f"{FOLDER}/{name}.py"
+        for name in (
+            "binary",
+            "estimates",
+            "instruction_following",
+            "judge",
+            "measurements",
+            "perplexity",
+            "task",
+            "toxicity",
+            "truthfulness",
+            "win_rate",
+        )
+    )
+)
+REPORT_CODE = code_version(FOLDER, "llm_assets/gates.py", "llm_assets/language_model.py")
+
+
+def definitions_for(line: Line) -> dg.Definitions:
+    """The report and one blocking check per threshold of the line."""
+    return dg.Definitions(
+        assets=[_evaluation_report(line)],
+        asset_checks=gate_checks(line.name, "evaluation_report", EvaluationReport, evaluation_gates(line)),
+    )
+
+
+def _evaluation_report(line: Line) -> dg.AssetsDefinition:
+    upstream = ("dataset", "evaluation_sets", "base_model", "prompt", "checkpoint")
+
+    @dg.asset(
+        key=[line.name, "evaluation_report"],
+        ins={name: dg.AssetIn(key=dg.AssetKey([line.name, name])) for name in upstream},
+        group_name="evaluation",
+        owners=line.owners,
+        kinds={"deepeval", "pytorch"},
+        code_version=REPORT_CODE,
+        description="Candidate, base and champion on the same sets: every metric with n, standard error and slices.",
+    )
+    def evaluation_report(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[ArtifactStore],
+        settings: dg.ResourceParam[Settings],
+        compute: dg.ResourceParam[Compute],
+        dataset: DatasetVersion,
+        evaluation_sets: EvaluationSets,
+        base_model: BaseModelVersion,
+        prompt: Prompt,
+        checkpoint: Checkpoint,
+    ) -> dg.MaterializeResult[EvaluationReport]:
+        with clear_failures():
+            champion = opponent(store, line.name, checkpoint.digest)
+            embedder = locate(line.evaluation.judge.embedder, settings.resolve)
+            judge = judge_digest(embedder, line.evaluation.judge.tie_margin)
+        identity = Identity(
+            checkpoint=checkpoint.digest,
+            base_model=base_model.digest,
+            prompt=prompt.digest,
+            dataset=dataset.digest,
+            evaluation_sets=evaluation_sets.digest,
+            judge=judge,
+            champion=champion.digest if champion else "",
+        )
+
+        def evaluate() -> EvaluationReport:
+            request = EvaluationRequest(
+                store_url=store.url,
+                store_cache=str(store.cache),
+                line=line,
+                subjects=_subjects(store, base_model, prompt, checkpoint, champion),
+                sets=evaluation_sets,
+                embedder=str(embedder),
+                curve=checkpoint.curve,
+                champion_name=champion.name if champion else "",
+                identity=identity,
+                code={"outputs": OUTPUTS_CODE, "scores": SCORES_CODE},
+            )
+            made = compute.run(context, "llm_assets.evaluation.evaluate", request.content(), "evaluation")
+            return Evaluation.model_validate(made).report
+
+        return computed_once(
+            context,
+            store,
+            inputs=identity.content(),
+            config={
+                "gates": {name: gate.model_dump(mode="json") for name, gate in line.gates.items()},
+                "evaluation": line.evaluation.model_dump(mode="json", exclude={"repo", "rev"}),
+            },
+            version=REPORT_CODE,
+            compute=evaluate,
+            record_type=EvaluationReport,
+            describe=lambda report: _describe(line, store, report),
+        )
+
+    return evaluation_report
+
+
+def _subjects(
+    store: ArtifactStore,
+    base_model: BaseModelVersion,
+    prompt: Prompt,
+    checkpoint: Checkpoint,
+    champion: Release | None,
+) -> dict[str, Subject]:
+    subjects = {
+        "base": Subject(base=base_model.files, adapter=None, system=prompt.system),
+        "candidate": Subject(base=base_model.files, adapter=checkpoint.adapter, system=prompt.system),
+    }
+    if champion is not None:
+        system = Prompt.load(store, champion.prompt).system
+        subjects["champion"] = Subject(base=champion.base_files, adapter=champion.adapter, system=system)
+    return subjects
+
+
+def _describe(line: Line, store: ArtifactStore, report: EvaluationReport) -> dict[str, Any]:
+    page = store.path(report.page)
+    plot = base64.b64encode((page / "gates.png").read_bytes()).decode()
+    results = [gate.judge(report) for gate in evaluation_gates(line)]
+    table = "\n".join(
+        [
+            "| gate | outcome | measured |",
+            "|---|---|---|",
+            *(f"| {g.gate} | {g.outcome} | {g.reason} |" for g in results),
+        ]
+    )
+    headline = {
+        "perplexity": report.find("perplexity"),
+        "base_perplexity": report.find("base_perplexity"),
+        "win_rate_over_base": report.find("win_rate", "base"),
+    }
+    return {
+        **{name: found.value for name, found in headline.items() if found},
+        "gates": dg.MetadataValue.md(table),
+        "plot": dg.MetadataValue.md(f"![metric against threshold](data:image/png;base64,{plot})"),
+        "report": dg.MetadataValue.url((page / "report.html").as_uri()),
+        "report_path": dg.MetadataValue.path(str(page / "report.html")),
+        "samples": dg.MetadataValue.path(str(store.path(report.samples) / "samples.parquet")),
+    }

@@ -1,0 +1,74 @@
+"""The examples of an evaluation set: what a model is asked, and what its answer is measured against.
+
+Reads set.jsonl of an `EvaluationSet`. How rows get there, and what a valid row is, belongs to the data stage.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llm_assets.records import EvaluationKind, EvaluationSet
+from resources.errors import DataError
+
+SLICED_BY = ("language", "category")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example, of any kind."""
+
+    id: str
+    messages: list[dict[str, str]]
+    """The conversation before the answer; empty where only statements are compared."""
+    reference: str = ""
+    """The human answer, where the set has one."""
+    slices: tuple[str, ...] = ()
+    """For example ("language=english", "category=sports")."""
+    target: dict[str, Any] = field(default_factory=dict)
+    """What else the kind brings: `true` and `false`, or `instruction_ids` and `arguments`."""
+
+    @property
+    def prompt(self) -> str:
+        """What was asked, for people."""
+        return self.messages[-1]["content"] if self.messages else ""
+
+
+def read_examples(folder: Path, evaluation_set: EvaluationSet) -> list[Example]:
+    """The examples of a set, by id hash; of more than `size`, the ones with the lowest.
+
+    Raises:
+        DataError: a row is broken, an id occurs twice, or there are fewer rows than the record says.
+    """
+    path = folder / "set.jsonl"
+    examples: dict[str, Example] = {}
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                example = _example(evaluation_set.kind, json.loads(line))
+            except (ValueError, KeyError, TypeError, IndexError) as error:
+                raise DataError(
+                    f"{path}:{number}: not an example of kind {evaluation_set.kind} "
+                    f"({type(error).__name__}: {error}); correct the row in the registry."
+                ) from error
+            if example.id in examples:
+                raise DataError(f"{path}:{number}: id {example.id!r} occurs twice; every example needs its own.")
+            examples[example.id] = example
+    if len(examples) < evaluation_set.size or not examples:
+        raise DataError(f"{path} holds {len(examples)} examples, expected {evaluation_set.size}; pull the set again.")
+    chosen = sorted(examples, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[: evaluation_set.size]
+    return [examples[key] for key in chosen]
+
+
+def _example(kind: EvaluationKind, row: Mapping[str, Any]) -> Example:
+    slices = tuple(f"{name}={row[name]}" for name in SLICED_BY if row.get(name))
+    if kind == "chat":
+        *messages, answer = row["messages"]
+        if answer["role"] != "assistant" or not messages:
+            raise ValueError("the last message must be the assistant's answer to an earlier one")
+        return Example(row["id"], messages, answer["content"], slices)
+    keys = {"toxicity": (), "truthfulness": ("true", "false"), "instructions": ("instruction_ids", "arguments")}[kind]
+    messages = [{"role": "user", "content": row["prompt"]}] if row["prompt"] else []
+    return Example(row["id"], messages, slices=slices, target={key: row[key] for key in keys})

@@ -1,0 +1,71 @@
+"""Instruction following: does an answer keep to instructions that a program can verify (IFBench, Pyatkin et al. 2025)?"""
+
+import functools
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+from deepeval.test_case import LLMTestCase
+
+from llm_assets.evaluation.binary import BinaryTask
+from resources.errors import EvaluationError
+
+
+class InstructionFollowing(BinaryTask):
+    """The share of prompts whose every instruction is followed to the letter (prompt-level strict); higher is better."""
+
+    name = "instruction_following"
+    kind = "instructions"
+    sample_score = "followed"
+
+    def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
+        """1 if all instructions are followed; the reason names those that are not, and checkers that broke."""
+        problems = []
+        for name, arguments in zip(test_case.metadata["instruction_ids"], test_case.metadata["arguments"], strict=True):
+            problem = _problem(name, arguments, test_case.input, test_case.actual_output or "")
+            if problem:
+                problems.append(problem)
+        self.reason = "; ".join(problems)
+        self.score = float(not problems)
+        return self.score
+
+
+def _problem(name: str, arguments: Mapping[str, Any], prompt: str, answer: str) -> str:
+    """Why an instruction does not count as followed; empty if it does."""
+    if not answer.strip():
+        return f"{name}: no answer"
+    checker_type = _checkers().get(name)
+    if checker_type is None:
+        return f"{name}: no such checker"
+    given = {key: value for key, value in arguments.items() if value is not None}
+    try:
+        checker = checker_type(name)
+        checker.build_description(**given)
+        if "prompt" in (checker.get_instruction_args() or {}):  # some compare the answer with what was asked
+            checker.build_description(**{**given, "prompt": prompt})
+        return "" if checker.check_following(answer) else f"{name}: not followed"
+    except Exception as error:  # noqa: BLE001 - foreign checkers meet hostile text; one that breaks has not passed
+        return f"{name}: checker broke ({type(error).__name__}: {' '.join(str(error).split()).strip('* ')[:120]})"
+
+
+@functools.cache
+def _checkers() -> dict[str, Any]:
+    """IFBench's checkers, without what importing them usually does: load `datasets`, and download NLTK data."""
+    import nltk
+
+    spec = find_spec("if_verifiable")
+    if spec is None:
+        raise EvaluationError("instruction_following needs the package if-verifiable; install the group `materials`.")
+    package = ModuleType("if_verifiable")  # stands for the package, so that its own __init__ is not run
+    package.__path__ = list(spec.submodule_search_locations or [])
+    download, nltk.download = nltk.download, lambda *_, **__: False
+    sys.modules["if_verifiable"] = package
+    try:
+        registry = import_module("if_verifiable.ifbench.instructions_registry")
+    finally:
+        nltk.download = download
+        del sys.modules["if_verifiable"]
+    return dict(registry.INSTRUCTION_DICT)

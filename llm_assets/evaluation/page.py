@@ -1,0 +1,74 @@
+"""report.html: the evaluation on one self-contained page, for people who decide and people who doubt.
+
+Everything a model or a data set said is hostile text here: the template escapes all of it.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from llm_assets.evaluation.checks import evaluation_gates
+from llm_assets.evaluation.plots import curve_plot, gate_plot, png, svg
+from llm_assets.evaluation.request import EvaluationRequest
+from llm_assets.evaluation.samples import Measured, extremes, parquet
+from llm_assets.records import EvaluationReport, GateResult, Measurement
+from resources.settings import ROOT
+from resources.store import ArtifactStore
+
+TEMPLATES = ROOT / "llm_assets" / "evaluation"
+SHOWN_EXAMPLES = 6
+
+
+def publish(
+    request: EvaluationRequest,
+    store: ArtifactStore,
+    measurements: Sequence[Measurement],
+    measured: Sequence[Measured],
+) -> EvaluationReport:
+    """Write samples and page to the store, and make the record that points to them."""
+    samples = store.put_files({"samples.parquet": parquet(measured)})
+    draft = EvaluationReport(
+        **request.identity.content(),
+        confidence=request.line.evaluation.confidence,
+        measurements=list(measurements),
+        samples=samples,
+        page=samples,  # the page shows what the gates say of this very report, so it comes second
+    )
+    gates = [gate.judge(draft) for gate in evaluation_gates(request.line)]
+    curve = json.loads((store.path(request.curve) / "curve.json").read_text())
+    files = {
+        "report.html": render(request, draft, gates, curve, measured).encode(),
+        "gates.png": png(gate_plot(gates, request.line.gates)),
+    }
+    return draft.model_copy(update={"page": store.put_files(files)})
+
+
+def render(
+    request: EvaluationRequest,
+    report: EvaluationReport,
+    gates: Sequence[GateResult],
+    curve: dict[str, Any],
+    measured: Sequence[Measured],
+) -> str:
+    """The page as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    chats = [one for one in measured if "win_rate" in one.scores]
+    return environment.get_template("report.html.j2").render(
+        line=request.line,
+        identity=request.identity.content(),
+        champion=request.champion_name,
+        models=list(request.subjects),
+        gates=gates,
+        gate_plot=Markup(svg(gate_plot(gates, request.line.gates))),
+        curve_plot=Markup(svg(curve_plot(curve))),
+        overall=[found for found in report.measurements if found.slice == "all"],
+        slices=[found for found in report.measurements if found.slice != "all" and found.against],
+        extremes=[(one.set_name, *extremes(one, SHOWN_EXAMPLES)) for one in chats],
+        sets=[(one.set_name, one.rows()) for one in measured],
+        confidence=report.confidence,
+    )

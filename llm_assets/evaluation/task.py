@@ -1,0 +1,117 @@
+"""The contract of an evaluation task: score one sample, and say what the scores of a set amount to.
+
+A task is a deepeval metric, so that any sample can be scored alone or in a deepeval test; one task lives in one file.
+Only child processes import tasks: deepeval takes seconds.
+"""
+
+import json
+import math
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+os.environ["DEEPEVAL_TELEMETRY_OPT_OUT"] = "1"  # both are read when deepeval is imported
+os.environ["DEEPEVAL_DISABLE_DOTENV"] = "1"
+
+from deepeval.metrics import BaseMetric
+from deepeval.test_case import LLMTestCase
+
+from llm_assets.evaluation.estimates import Estimate
+from llm_assets.evaluation.examples import Example
+from llm_assets.evaluation.outputs import Output
+from llm_assets.line import Metric
+from llm_assets.records import EvaluationKind, Record
+from resources.store import Artifact
+
+
+class Scores(Record):
+    """What one task gave to one model's outputs on one set."""
+
+    rows: Artifact
+    """scores.jsonl, in the order of the examples."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One sample's score."""
+
+    value: float | None
+    """None if it is not a finite number; then the whole metric is missing, because a hole is not an average."""
+    weight: float = 1.0
+    """How much it counts in the set, for example its tokens."""
+    reason: str = ""
+    """What a person should know about it."""
+
+
+class Task(BaseMetric):
+    """One evaluation task on one model's outputs."""
+
+    name: ClassVar[Metric]
+    kind: ClassVar[EvaluationKind]
+    sample_score: ClassVar[str]
+    """What one sample's number is, as a column name."""
+    async_mode = False
+
+    @abstractmethod
+    def measure(self, test_case: LLMTestCase, *args: Any, **kwargs: Any) -> float:
+        """Score one sample; also sets `score` and `reason`."""
+
+    @abstractmethod
+    def alone(self, scores: Sequence[Score], confidence: float) -> Estimate | None:
+        """What the scores of one model amount to; None if they mean nothing without a second model."""
+
+    @abstractmethod
+    def versus(self, scores: Sequence[Score], others: Sequence[Score], confidence: float) -> Estimate | None:
+        """The first model compared with the second on the same examples; None if it can't be said."""
+
+    def score_all(self, examples: Sequence[Example], outputs: Sequence[Output]) -> list[Score]:
+        """The score of every sample, in order."""
+        return [self._score(example, output) for example, output in zip(examples, outputs, strict=True)]
+
+    async def a_measure(self, test_case: LLMTestCase, *args: Any, **kwargs: Any) -> float:
+        """As `measure`; nothing here waits."""
+        return self.measure(test_case)
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def _score(self, example: Example, output: Output) -> Score:
+        self.reason = ""
+        value = self.measure(test_case(example, output))
+        return Score(value if math.isfinite(value) else None, self.weight(output), self.reason or "")
+
+    def weight(self, output: Output) -> float:
+        """How much a sample counts."""
+        return 1.0
+
+
+def test_case(example: Example, output: Output) -> LLMTestCase:
+    """A sample as deepeval knows it; the metadata hold its likelihoods and what the kind of set brings."""
+    return LLMTestCase(
+        input=example.prompt,
+        actual_output=output.text,
+        expected_output=example.reference,
+        name=example.id,
+        metadata={"losses": output.losses, **example.target},
+    )
+
+
+def values(scores: Sequence[Score]) -> list[float] | None:
+    """The values, if every one is there and there are any."""
+    found = [score.value for score in scores if score.value is not None]
+    return found if found and len(found) == len(scores) else None
+
+
+def write_scores(scores: Sequence[Score]) -> bytes:
+    """The content of scores.jsonl."""
+    return b"".join(json.dumps(asdict(score), ensure_ascii=False, allow_nan=False).encode() + b"\n" for score in scores)
+
+
+def read_scores(folder: Path) -> list[Score]:
+    """The rows of scores.jsonl."""
+    with (folder / "scores.jsonl").open(encoding="utf-8") as file:
+        return [Score(**json.loads(line)) for line in file]
