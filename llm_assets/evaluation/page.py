@@ -11,9 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from llm_assets.evaluation.checks import evaluation_gates
-from llm_assets.evaluation.plots import curve_plot, gate_plot, png, svg
+from llm_assets.evaluation.plots import gate_plot
 from llm_assets.evaluation.request import EvaluationRequest
 from llm_assets.evaluation.samples import Measured, extremes, parquet
+from llm_assets.plots import curve_plot, png, svg
 from llm_assets.records import EvaluationReport, GateResult, Measurement
 from resources.settings import ROOT
 from resources.store import ArtifactStore

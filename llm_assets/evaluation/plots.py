@@ -1,19 +1,15 @@
-"""The report's plots. Only the evaluation's child process imports this module (matplotlib)."""
+"""The report's own plot. Only the evaluation's child process imports this module (matplotlib)."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from llm_assets.line import GateSpec
+from llm_assets.plots import plain
 from llm_assets.records import GateResult
 
 COLOURS = {"PASS": "#2e7d32", "FAIL": "#c62828", "INCONCLUSIVE": "#ef6c00", "ERROR": "#6a1b9a"}
-BLUE, ORANGE = "#1565c0", "#ef6c00"
 
 
 def gate_plot(gates: Sequence[GateResult], specs: dict[str, GateSpec]) -> Any:
@@ -55,38 +51,4 @@ def _draw_gate(axis: Any, gate: GateResult, spec: GateSpec) -> None:
     axis.set_title(
         f"{gate.outcome}   {value:.3g} [{low:.3g}, {high:.3g}]", fontsize=8, loc="right", pad=2, color=colour
     )
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
-
-
-def curve_plot(curve: dict[str, list[list[float]]]) -> Any:
-    """Training and validation loss, in nats per answer token, over optimiser steps."""
-    figure, axis = plt.subplots(figsize=(9, 3), layout="constrained")
-    for name, colour, marker in (("train", BLUE, ""), ("validation", ORANGE, "o")):
-        points = curve.get(name) or []
-        axis.plot([p[0] for p in points], [p[1] for p in points], color=colour, marker=marker, ms=5, label=name)
-    axis.set_xlabel("optimiser step")
-    axis.set_ylabel("loss (nats per answer token)")
-    axis.grid(alpha=0.25)
-    axis.legend(frameon=False)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    return figure
-
-
-def svg(figure: Any) -> str:
-    """The figure as an inline SVG element; equal figures give equal text."""
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "llm-assets"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    plt.close(figure)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def png(figure: Any) -> bytes:
-    """The figure as a small PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
-    plt.close(figure)
-    return buffer.getvalue()
+    plain(axis, ("top", "right", "left"))
