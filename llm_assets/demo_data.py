@@ -77,7 +77,7 @@ def _held_out(records: list[Json]) -> list[Json]:
     by_hash: dict[bytes, Json] = {}
     for record in records:
         if len(record["messages"]) == 2 and text_key(_answer(record)) not in inside:
-            by_hash.setdefault(text_key("held out", _answer(record)), record)
+            by_hash.setdefault(text_key(_answer(record), after=b"held out"), record)
     return [by_hash[key] for key in sorted(by_hash)[:HELD_OUT]]
 
 

@@ -55,14 +55,17 @@ def fetch(files: Any, unit: Unit, target: Path, name: str) -> None:
         DataError: an object is missing or damaged, or the remote can't be read.
     """
     from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
 
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         files.get(f"/{unit.path}", str(target), recursive=True, cache=True)
     except FileNotFoundError as error:
         raise _missing(unit, name) from error
-    except (DvcException, OSError) as error:
-        text = " ".join(str(error).split())
+    except (DvcException, DataIndexDirError, OSError) as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise _missing(unit, name) from error
+        text = " ".join(str(error.__cause__ or error).split())
         raise DataError(
             f"{name}: DVC can't fetch {unit.path} ({text}); check its remote and free disk space."
         ) from error

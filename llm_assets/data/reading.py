@@ -85,7 +85,8 @@ def _keys(records: pl.DataFrame, reasons: Sequence[str | None]) -> pl.DataFrame:
     good = pl.Series([reason is None for reason in reasons], dtype=pl.Boolean)
     texts = records.select(pl.when(good).then(last).alias("answer"), pl.when(good).then(before).alias("prompt"))
     answers = [None if answer is None else text_key(answer) for answer in texts["answer"]]
-    pairs = [None if answer is None else text_key(prompt or "", answer) for answer, prompt in texts.iter_rows()]
+    prompts = zip(answers, texts["prompt"], strict=True)
+    pairs = [None if answer is None else text_key(prompt or "", after=answer) for answer, prompt in prompts]
     return pl.DataFrame({"answer": answers, "pair": pairs}, schema={"answer": pl.Binary, "pair": pl.Binary})
 
 

@@ -11,9 +11,13 @@ def normal_form(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def text_key(*texts: str) -> bytes:
-    """Sixteen bytes that equal texts share: of the sha256 over their normal forms."""
-    return hashlib.sha256("\0\0".join(map(normal_form, texts)).encode()).digest()[:16]
+def text_key(text: str, after: bytes = b"") -> bytes:
+    """Sixteen bytes that equal texts share, of a sha256 over the normal form.
+
+    Args:
+        after: the key of another text, to make one key for the two together.
+    """
+    return hashlib.sha256(after + normal_form(text).encode()).digest()[:16]
 
 
 def falls_below(key: bytes, fraction: float) -> bool:

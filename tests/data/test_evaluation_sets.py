@@ -1,0 +1,72 @@
+"""An evaluation set is complete and valid, or it is refused as a whole."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_assets.data.evaluation_sets import dump_examples, read_examples
+from llm_assets.records import EvaluationKind
+from resources.errors import DataError
+from tests.data.small_registry import chat, write_rows
+
+GOOD: dict[EvaluationKind, dict[str, Any]] = {
+    "chat": chat("a", "Yes."),
+    "toxicity": {"id": "a", "prompt": "You", "category": "insult"},
+    "truthfulness": {"id": "a", "prompt": "", "true": "1 is 1.", "false": "1 is 2.", "category": "x"},
+    "instructions": {"id": "a", "prompt": "Say", "instruction_ids": ["b:c"], "arguments": [{}], "category": "b"},
+}
+
+
+def read(folder: Path, kind: EvaluationKind, rows: list[Any], limit: int | None = None) -> list[dict[str, Any]]:
+    write_rows(folder / "set.jsonl", rows)
+    return read_examples({"evaluation/set.jsonl": folder / "set.jsonl"}, kind, limit)
+
+
+@pytest.mark.parametrize("kind", list(GOOD))
+def test_every_kind_reads_back_what_was_written(kind: EvaluationKind, tmp_path: Path) -> None:
+    rows = [{**GOOD[kind], "id": name} for name in ("b", "a")]
+    examples = read(tmp_path, kind, rows)
+    assert examples == rows[::-1]
+    assert [json.loads(line) for line in dump_examples(examples).splitlines()] == examples
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("chat", {"messages": [{"role": "assistant", "content": "A."}]}, "roles are assistant"),
+        ("chat", {"language": 5}, "language: .*string"),
+        ("toxicity", {"prompt": ""}, "prompt: "),
+        ("truthfulness", {"false": "1 is 1. "}, "the same statement"),
+        ("instructions", {"arguments": []}, "1 instruction_ids but 0 arguments"),
+        ("toxicity", {"score": float("nan")}, "NaN is no JSON number"),
+        ("toxicity", {"id": "first"}, "'first' occurs twice"),
+    ],
+)
+def test_one_bad_line_refuses_the_set_and_is_named(
+    kind: EvaluationKind, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    rows = [{**GOOD[kind], "id": "first"}, {**GOOD[kind], "id": "second", **change}]
+    with pytest.raises(DataError, match=f"evaluation/set.jsonl, line 2.*{message}"):
+        read(tmp_path, kind, rows)
+
+
+def test_a_truncated_last_line_refuses_the_set(tmp_path: Path) -> None:
+    (tmp_path / "set.jsonl").write_text(json.dumps(GOOD["toxicity"]) + '\n{"id": "b", "pro')
+    with pytest.raises(DataError, match="line 2 is not UTF-8 JSON"):
+        read_examples({"set.jsonl": tmp_path / "set.jsonl"}, "toxicity", None)
+
+
+def test_an_empty_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no example"):
+        read(tmp_path, "chat", [""])
+
+
+def test_a_limit_keeps_its_examples_when_the_set_grows_elsewhere(tmp_path: Path) -> None:
+    rows = [{**GOOD["toxicity"], "id": f"e{n}"} for n in range(40)]
+    before = {row["id"] for row in read(tmp_path, "toxicity", rows, limit=10)}
+    after = {row["id"] for row in read(tmp_path, "toxicity", [{**rows[0], "id": "new"}, *rows], limit=10)}
+    assert len(before) == len(after) == 10
+    assert len(before - after) <= 1
+    assert read(tmp_path, "toxicity", rows, limit=10) == read(tmp_path, "toxicity", rows[::-1], limit=10)
