@@ -22,6 +22,9 @@ MONITORING_ASSETS = ("request_window", "drift_report")
 # Runs with this tag train: `dagster.yaml` lets one of them run at a time, since each wants most of a machine.
 TRAINS = {"llm/trains": "true"}
 
+CONSOLE = {"loggers": {"console": {"config": {}}}}
+"""Run config that chooses the readable console (`resources/console.py`)."""
+
 
 def jobs_for(line: Line) -> list[dg.JobDefinition]:
     """continuous_training, deployment, ship and monitoring, prefixed by the line's name. `rollback` is an op job of
@@ -40,5 +43,6 @@ def _job(line: Line, name: str, assets: tuple[str, ...], description: str, tags:
         selection=dg.AssetSelection.assets(*[dg.AssetKey([line.name, asset]) for asset in assets]),
         description=description,
         tags={"line": line.name, **tags},
+        config=CONSOLE,
     )
     return job

@@ -21,6 +21,9 @@ from resources.settings import ROOT
 
 Json = dict[str, Any]
 
+# Threads that spin while they wait starve each other as soon as a machine has other work, such as a server.
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+
 
 class Compute:
     """Runs one of this project's modules as a child process on this machine."""
@@ -46,7 +49,13 @@ class Compute:
             child = subprocess.Popen(
                 [sys.executable, "-m", module],
                 cwd=ROOT,
-                env={**os.environ, **self.environ, "PYTHONPATH": str(ROOT), **session.get_bootstrap_env_vars()},
+                env={
+                    **PATIENT,
+                    **os.environ,
+                    **self.environ,
+                    "PYTHONPATH": str(ROOT),
+                    **session.get_bootstrap_env_vars(),
+                },
                 stderr=subprocess.PIPE,
             )
             tail: deque[str] = deque(maxlen=12)

@@ -34,6 +34,11 @@ def _event_text(event: Any) -> str:
     if event.event_type_value == "STEP_FAILURE":
         failure = getattr(data, "user_failure_data", None)
         return f"FAILED. {failure.description if failure else _innermost(error)}"
+    if event.event_type_value == "ASSET_MATERIALIZATION":
+        metadata = data.materialization.metadata
+        how = "reused" if "reused" in metadata and metadata["reused"].value else "made"
+        record = f" {metadata['record'].value[:12]}" if "record" in metadata else ""
+        return f"{how}{record}"
     if event.event_type_value == "ASSET_CHECK_EVALUATION":
         return f"gate {data.check_name}: {data.description or ('PASS' if data.passed else 'FAIL')}"
     return str(event.message) if error is None else f"{event.message} {_innermost(error)}"
@@ -46,13 +51,18 @@ def _innermost(error: Any) -> str:
 
 
 class _Relevant(logging.Filter):
-    """Of Dagster's own events: starts, results, gates and failures. Of everything else: INFO and above."""
+    """Of Dagster's own events: results, gates and failures. Of everything else: INFO and above."""
 
-    SHOWN = frozenset({"STEP_START", "ASSET_CHECK_EVALUATION", "STEP_FAILURE", "RUN_FAILURE", "RUN_SUCCESS"})
+    SHOWN = frozenset({"ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION", "STEP_FAILURE", "RUN_FAILURE", "RUN_SUCCESS"})
+    PLUMBING = ("[pipes] ", "Dependencies for step ")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        event = getattr(record, "dagster_meta", {}).get("dagster_event")
-        return event.event_type_value in self.SHOWN if event is not None else record.levelno >= logging.INFO
+        meta = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        if event is not None:
+            return event.event_type_value in self.SHOWN
+        text = str(meta.get("orig_message") or record.getMessage())
+        return record.levelno >= logging.INFO and not text.startswith(self.PLUMBING)
 
 
 @dg.logger(description="One readable line per step, gate and failure.")

@@ -1,8 +1,12 @@
 """Fixtures that several areas share."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# The tests' models are tiny: more threads would only wait for each other. Children inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
