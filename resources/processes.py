@@ -71,6 +71,8 @@ def start(module: str, arguments: list[str], listener: socket.socket, log: Path)
     except OSError as error:
         raise ServingError(f"{module} can't be started: {error}; check free space and permissions of {log}.") from error
     _children.append(child)
+    while child.poll() is None and not _command(child.pid):
+        time.sleep(0.001)  # exec has begun, but the kernel doesn't show the new command line yet
     return Server(pid=child.pid, instance=instance, port=port, log=log)
 
 
@@ -109,23 +111,31 @@ def stop(server: Server, seconds: float = 15.0) -> bool:
     return True
 
 
-def listen(port: int) -> socket.socket:
+def listen(port: int, patience: float = 0.0) -> socket.socket:
     """A listening socket on 127.0.0.1; port 0 means any free one.
 
+    Args:
+        patience: seconds to wait for a port whose owner has just been killed and is still being cleared away.
+
     Raises:
-        ServingError: the port is taken or not allowed; names who listens, if that can be seen.
+        PortTakenError: names who listens, if that can be seen.
+        ServingError: the port is not allowed.
     """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortTakenError(f"port {port} is in use by {_who_listens(port)}") from error
-        raise ServingError(f"port {port} can't be opened: {error.strerror}.") from error
-    return listener
+    deadline = time.monotonic() + patience
+    while True:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen(2048)
+            return listener
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise ServingError(f"port {port} can't be opened: {error.strerror}.") from error
+            if time.monotonic() > deadline:
+                raise PortTakenError(f"port {port} is in use by {_who_listens(port)}") from error
+        time.sleep(0.05)
 
 
 class PortTakenError(ServingError):
@@ -143,11 +153,15 @@ def last_lines(log: Path, count: int = 12) -> str:
 
 def _process(server: Server) -> psutil.Process | None:
     _children[:] = [child for child in _children if child.poll() is None]
+    return psutil.Process(server.pid) if server.instance in _command(server.pid) else None
+
+
+def _command(pid: int) -> list[str]:
     try:
-        process = psutil.Process(server.pid)
-        return process if server.instance in process.cmdline() else None
+        command: list[str] = psutil.Process(pid).cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended, a zombie, or somebody else's
-        return None
+        return []
+    return command
 
 
 def _who_listens(port: int) -> str:

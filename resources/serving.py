@@ -23,6 +23,9 @@ from resources.serving_state import GatewayState, RuntimeState, read_state, writ
 
 FIRST_PORT, LAST_PORT = 8100, 8199
 PATIENCE_SECONDS = 30.0
+"""For a live server that is too busy to say so."""
+AFTERLIFE_SECONDS = 3.0
+"""How long the port of a killed server may stay taken."""
 
 
 class LocalServing:
@@ -135,7 +138,7 @@ class LocalServing:
             if state and port in (None, state.server.port):
                 processes.stop(state.server)
             wanted = port or (state.server.port if state else None)
-            listener = self._gateway_listener(line, wanted)
+            listener = self._gateway_listener(line, wanted, AFTERLIFE_SECONDS if state else 0.0)
             arguments = ["--state", str(self._route_file(line)), "--records", str(self.records_dir(line))]
             server = processes.start("llm_assets.serving.gateway", arguments, listener, path.with_name("gateway.log"))
             if not (state and state.server.alive):  # one that moves stays known until the new one is ready
@@ -251,10 +254,10 @@ class LocalServing:
     def _runtime_files(self, line: str) -> list[Path]:
         return sorted((self.folder / line / "runtimes").glob("*/runtime.json"))
 
-    def _gateway_listener(self, line: str, wanted: int | None) -> socket.socket:
+    def _gateway_listener(self, line: str, wanted: int | None, patience: float) -> socket.socket:
         if wanted is not None:
             try:
-                return processes.listen(wanted)
+                return processes.listen(wanted, patience)
             except PortTakenError as error:
                 raise ServingError(
                     f"the gateway of {line} can't start: {error}. End that process, or set deployment.gateway_port "
@@ -280,7 +283,7 @@ class LocalServing:
 def _listen_again(port: int) -> socket.socket:
     """The port a runtime had, or any other if somebody took it: only our own route file names it."""
     try:
-        return processes.listen(port)
+        return processes.listen(port, AFTERLIFE_SECONDS)
     except PortTakenError:
         return processes.listen(0)
 

@@ -4,7 +4,7 @@ Both act on the outside world, so an equal computation of the past proves nothin
 what differs. The servers outlive the run.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -23,9 +23,7 @@ from resources.route import Route
 from resources.serving import LocalServing
 from resources.signing import Signer
 from resources.store import ArtifactStore
-
-if TYPE_CHECKING:
-    from resources.tracking import Tracking
+from resources.tracking import Tracking
 
 
 def definitions_for(line: Line) -> dg.Definitions:
@@ -87,7 +85,7 @@ def _production_deployment(line: Line) -> dg.AssetsDefinition:
         store: dg.ResourceParam[ArtifactStore],
         signer: dg.ResourceParam[Signer],
         serving: dg.ResourceParam[LocalServing],
-        tracking: dg.ResourceParam[Any],
+        tracking: dg.ResourceParam[Tracking],
         staging_deployment: Deployment,
         release: Release,
     ) -> dg.MaterializeResult[Deployment]:
@@ -138,7 +136,7 @@ def _still_there(
 def _promoted(
     serving: LocalServing,
     store: ArtifactStore,
-    tracking: "Tracking",
+    tracking: Tracking,
     line: Line,
     release: Release,
     known: Deployment | None,

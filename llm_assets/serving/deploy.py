@@ -5,24 +5,18 @@ Nothing here decides whether a release may serve; the guard did that before.
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llm_assets.line import Line
 from llm_assets.records import Answer, Deployment, EvaluationSets, Prompt, Release
-from llm_assets.release_log import champion, previous, record_event
+from llm_assets.release_log import Event, champion, previous, record_event
 from resources.errors import ServingError
 from resources.route import Route
 from resources.serving import LocalServing
 from resources.store import ArtifactStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from resources.tracking import Tracking
-
-    from llm_assets.release_log import Event
+from resources.tracking import Tracking
 
 Question = list[dict[str, str]]
 
@@ -82,11 +76,11 @@ def ask_all(serving: LocalServing, route: Route, questions: Sequence[Question], 
 def serve(
     serving: LocalServing,
     store: ArtifactStore,
-    tracking: "Tracking",
+    tracking: Tracking,
     line: Line,
     release: Release,
     question: Question,
-    event: "Event",
+    event: Event,
 ) -> Deployment:
     """Make a release the one that users get: gateway, alias `production` and release log, or none of them.
 
@@ -142,8 +136,8 @@ def answers_table(deployment: Deployment) -> str:
 
 @contextmanager
 def _undone_on_failure(
-    serving: LocalServing, tracking: "Tracking", line: str, earlier: Route | None, served: Release | None
-) -> "Iterator[None]":
+    serving: LocalServing, tracking: Tracking, line: str, earlier: Route | None, served: Release | None
+) -> Iterator[None]:
     """Put route and alias back if a step in between fails."""
     try:
         yield

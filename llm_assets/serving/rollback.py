@@ -1,7 +1,5 @@
 """The job `rollback`: production goes back to the release before, whatever the newest candidate looks like."""
 
-from typing import Any
-
 import dagster as dg
 
 from llm_assets.line import Line
@@ -14,6 +12,7 @@ from resources.errors import GuardError
 from resources.serving import LocalServing
 from resources.signing import Signer
 from resources.store import ArtifactStore
+from resources.tracking import Tracking
 
 
 def rollback_job(line: Line) -> dg.JobDefinition:
@@ -25,7 +24,7 @@ def rollback_job(line: Line) -> dg.JobDefinition:
         store: dg.ResourceParam[ArtifactStore],
         signer: dg.ResourceParam[Signer],
         serving: dg.ResourceParam[LocalServing],
-        tracking: dg.ResourceParam[Any],
+        tracking: dg.ResourceParam[Tracking],
     ) -> None:
         with clear_failures():
             deployment = rolled_back(store, signer, serving, tracking, line)
@@ -57,7 +56,9 @@ def rollback_job(line: Line) -> dg.JobDefinition:
     return rollback
 
 
-def rolled_back(store: ArtifactStore, signer: Signer, serving: LocalServing, tracking: Any, line: Line) -> Deployment:
+def rolled_back(
+    store: ArtifactStore, signer: Signer, serving: LocalServing, tracking: Tracking, line: Line
+) -> Deployment:
     """Make the previous release serve.
 
     Raises:

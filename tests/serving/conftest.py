@@ -9,10 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from resources.route import Route, write_route
 from resources.serving import LocalServing
+
+http = httpx.Client(verify=False, trust_env=False, timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
+"""Shared, since a new client spends far longer on TLS settings than a tiny model on an answer."""
 
 HELLO = [{"role": "user", "content": "How are you doing?"}]
 
@@ -34,6 +38,13 @@ def make_adapter(base: Path, folder: Path, seed: int) -> Path:
     )
     peft.get_peft_model(model, config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_is_enough() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,11 @@ import pytest
 
 from llm_assets.serving.request_records import RecordWriter
 from resources.serving import LocalServing
-from tests.serving.conftest import HELLO, StubBackend, point, route_to
+from tests.serving.conftest import HELLO, StubBackend, http, point, route_to
 
 
 def chat(url: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{url}/v1/chat/completions", json={"messages": HELLO, **body}, timeout=30)
+    return http.post(f"{url}/v1/chat/completions", json={"messages": HELLO, **body}, timeout=30)
 
 
 def records(serving: LocalServing, count: int) -> list[dict[str, Any]]:
@@ -47,8 +47,8 @@ def test_without_a_route_it_says_so(gateway: str, serving: LocalServing) -> None
     response = chat(gateway)
     assert response.status_code == 503
     assert "no release serves yet" in response.json()["error"]["message"]
-    assert httpx.get(f"{gateway}/health").status_code == 503
-    assert httpx.get(f"{gateway}/live").status_code == 200
+    assert http.get(f"{gateway}/health").status_code == 503
+    assert http.get(f"{gateway}/live").status_code == 200
     assert records(serving, 1)[0]["status"] == 503
 
 
@@ -58,8 +58,8 @@ def test_every_answer_names_its_release(gateway: str, serving: LocalServing, bac
     assert response.json()["choices"][0]["message"]["content"] == "I am m-assistant-v1"
     assert response.headers["x-release"] == "digest-of-assistant-v1"
     assert response.headers["x-release-name"] == "assistant-v1"
-    assert httpx.get(f"{gateway}/health").json()["release"] == "digest-of-assistant-v1"
-    assert 'release="digest-of-assistant-v1"' in httpx.get(f"{gateway}/metrics").text
+    assert http.get(f"{gateway}/health").json()["release"] == "digest-of-assistant-v1"
+    assert 'release="digest-of-assistant-v1"' in http.get(f"{gateway}/metrics").text
 
 
 def test_requests_may_name_the_line_or_the_release_that_serves(
@@ -69,7 +69,7 @@ def test_requests_may_name_the_line_or_the_release_that_serves(
     for model in (None, "", "assistant", "assistant-v1"):
         assert chat(gateway, model=model).status_code == 200
     assert chat(gateway, model="assistant-v0").status_code == 404
-    names = [entry["id"] for entry in httpx.get(f"{gateway}/v1/models").json()["data"]]
+    names = [entry["id"] for entry in http.get(f"{gateway}/v1/models").json()["data"]]
     assert names == ["assistant", "assistant-v1"]
 
 
@@ -87,7 +87,7 @@ def test_a_stream_passes_through_and_is_recorded_whole(
     gateway: str, serving: LocalServing, backend: StubBackend
 ) -> None:
     point(serving, route_to(backend.url))
-    with httpx.stream("POST", f"{gateway}/v1/chat/completions", json={"messages": HELLO, "stream": True}) as response:
+    with http.stream("POST", f"{gateway}/v1/chat/completions", json={"messages": HELLO, "stream": True}) as response:
         lines = [line for line in response.iter_lines() if line]
     assert lines[-1] == "data: [DONE]"
     assert response.headers["x-release"] == "digest-of-assistant-v1"
@@ -100,7 +100,7 @@ def test_a_stream_that_breaks_off_is_recorded_as_failed(
 ) -> None:
     point(serving, route_to(backend.url))
     backend.broken = True
-    with httpx.stream("POST", f"{gateway}/v1/chat/completions", json={"messages": HELLO, "stream": True}) as response:
+    with http.stream("POST", f"{gateway}/v1/chat/completions", json={"messages": HELLO, "stream": True}) as response:
         response.read()
     assert records(serving, 1)[0]["status"] == 502
 
@@ -114,7 +114,7 @@ def test_a_dead_backend_is_a_clear_recorded_error(gateway: str, serving: LocalSe
     record = records(serving, 1)[0]
     assert record["status"] == 502
     assert "can't be reached" in record["error"]
-    assert httpx.get(f"{gateway}/health").status_code == 503
+    assert http.get(f"{gateway}/health").status_code == 503
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_hostile_body_never_reaches_the_backend(
     gateway: str, serving: LocalServing, backend: StubBackend, content: bytes, status: int
 ) -> None:
     point(serving, route_to(backend.url))
-    assert httpx.post(f"{gateway}/v1/chat/completions", content=content).status_code == status
+    assert http.post(f"{gateway}/v1/chat/completions", content=content).status_code == status
     assert backend.seen == []
     assert records(serving, 1)[0]["status"] == status
 
@@ -144,11 +144,10 @@ def test_a_switch_under_load_fails_no_request(gateway: str, serving: LocalServin
     seen: list[tuple[int, str, str]] = []
 
     def ask() -> None:
-        with httpx.Client() as client:
-            while not stop.is_set():
-                answer = client.post(f"{gateway}/v1/chat/completions", json={"messages": HELLO}, timeout=30)
-                text = answer.json().get("choices", [{"message": {"content": answer.text}}])[0]["message"]["content"]
-                seen.append((answer.status_code, answer.headers["x-release-name"], text))
+        while not stop.is_set():
+            answer = http.post(f"{gateway}/v1/chat/completions", json={"messages": HELLO}, timeout=30)
+            text = answer.json().get("choices", [{"message": {"content": answer.text}}])[0]["message"]["content"]
+            seen.append((answer.status_code, answer.headers["x-release-name"], text))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -173,7 +172,7 @@ def test_records_carry_what_monitoring_needs_in_the_file_of_their_hour(
 ) -> None:
     point(serving, route_to(backend.url))
     response = chat(gateway)
-    httpx.post(f"{gateway}/v1/chat/completions", json={"messages": HELLO}, headers={"x-probe": "1"})
+    http.post(f"{gateway}/v1/chat/completions", json={"messages": HELLO}, headers={"x-probe": "1"})
     record, probe = records(serving, 2)
     assert record["release"] == "digest-of-assistant-v1"
     assert record["name"] == "assistant-v1"
@@ -196,7 +195,7 @@ def test_a_full_disk_costs_records_but_no_answers(gateway: str, serving: LocalSe
     for hours in (0, 1):
         (folder / f"{now + timedelta(hours=hours):%Y-%m-%dT%H}.jsonl").symlink_to("/dev/full")
     assert [chat(gateway).status_code for _ in range(3)] == [200] * 3
-    eventually(lambda: "llm_gateway_records_lost_total 3" in httpx.get(f"{gateway}/metrics").text)
+    eventually(lambda: "llm_gateway_records_lost_total 3" in http.get(f"{gateway}/metrics").text)
     log = (serving.folder / "assistant" / "gateway.log").read_text()
     assert log.count("request records are being lost") == 1
 

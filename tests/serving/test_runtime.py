@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from resources.serving import LocalServing
-from tests.serving.conftest import HELLO
+from tests.serving.conftest import HELLO, http
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def url(tiny_model_dir: Path, adapters_root: Path, tmp_path_factory: pytest.Temp
 
 
 def chat(url: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{url}/v1/chat/completions", json={"messages": HELLO, "max_tokens": 12, **body}, timeout=60)
+    return http.post(f"{url}/v1/chat/completions", json={"messages": HELLO, "max_tokens": 12, **body}, timeout=60)
 
 
 def answer(url: str, **body: Any) -> str:
@@ -33,11 +33,11 @@ def answer(url: str, **body: Any) -> str:
 
 
 def load(url: str, name: str, path: Path | str) -> httpx.Response:
-    return httpx.post(f"{url}/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(path)}, timeout=60)
+    return http.post(f"{url}/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(path)}, timeout=60)
 
 
 def models(url: str) -> list[str]:
-    return [entry["id"] for entry in httpx.get(f"{url}/v1/models").json()["data"]]
+    return [entry["id"] for entry in http.get(f"{url}/v1/models").json()["data"]]
 
 
 def test_base_and_adapters_answer_differently_from_one_process(url: str) -> None:
@@ -74,7 +74,7 @@ def test_a_stream_carries_the_whole_answer_and_ends_properly(url: str) -> None:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as response:
+    with http.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as response:
         lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
     events = [json.loads(line) for line in lines[:-1]]
     pieces = [event["choices"][0]["delta"].get("content", "") for event in events]
@@ -124,13 +124,13 @@ def test_a_wrong_request_gets_an_openai_error_that_names_it(
 def test_bodies_that_are_not_json_objects_are_refused(url: str) -> None:
     deep = b"[" * 100_000
     for content in (b"", b"{", b"[]", b"\xff\xfe", deep, b'{"messages": NaN}'):
-        response = httpx.post(f"{url}/v1/chat/completions", content=content)
+        response = http.post(f"{url}/v1/chat/completions", content=content)
         assert response.status_code == 400, content[:10]
         assert "error" in response.json()
 
 
 def test_a_body_without_length_is_cut_off_at_the_limit(url: str) -> None:
-    response = httpx.post(f"{url}/v1/chat/completions", content=(b"x" * 65536 for _ in range(64)))
+    response = http.post(f"{url}/v1/chat/completions", content=(b"x" * 65536 for _ in range(64)))
     assert response.status_code == 413
 
 
@@ -171,27 +171,27 @@ def test_an_unloaded_adapter_is_gone_and_the_others_stay(url: str, adapters_root
     before = answer(url, model="one")
     assert load(url, "v1.three", adapters_root / "three").status_code == 200
     assert answer(url, model="v1.three") != before
-    unload = httpx.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "v1.three"})
+    unload = http.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "v1.three"})
     assert unload.status_code == 200
     assert chat(url, model="v1.three").status_code == 404
     assert answer(url, model="one") == before
-    assert httpx.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "v1.three"}).status_code == 404
+    assert http.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "v1.three"}).status_code == 404
 
 
 def test_a_client_that_leaves_stops_the_work_on_its_answer(url: str) -> None:
     body = {"messages": HELLO, "max_tokens": 400, "model": "two", "stream": True, "temperature": 2.0}
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as response:
+    with http.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as response:
         next(response.iter_lines())
     deadline = time.monotonic() + 20
-    while 'model="two",code="499"' not in httpx.get(f"{url}/metrics").text:
+    while 'model="two",code="499"' not in http.get(f"{url}/metrics").text:
         assert time.monotonic() < deadline, "the runtime never noticed"
         time.sleep(0.05)
     assert answer(url, model="two")
 
 
 def test_health_and_metrics_are_there_for_probes(url: str) -> None:
-    assert httpx.get(f"{url}/health").json()["status"] == "ok"
-    page = httpx.get(f"{url}/metrics").text
+    assert http.get(f"{url}/health").json()["status"] == "ok"
+    page = http.get(f"{url}/metrics").text
     assert 'llm_runtime_requests_total{model="one",code="200"}' in page
     assert "llm_runtime_adapters 2" in page
 
