@@ -105,29 +105,36 @@ class RecordIOManager(dg.IOManager):
         """Read the record of the upstream asset, as the type that the asset function declares."""
         instance = context.step_context.instance
         key = context.asset_key
-        digest = own_digest(instance, context.step_context.dagster_run, key) or latest_digest(instance, key)
+        partition = context.asset_partition_key if context.has_asset_partitions else None
+        own = own_digest(instance, context.step_context.dagster_run, key, partition)
+        digest = own or latest_digest(instance, key, partition)
         if digest is None:
-            raise dg.Failure(
-                f"{key.to_user_string()} was never materialized; materialize it first.", allow_retries=False
-            )
+            name = key.to_user_string() + (f" of {partition}" if partition else "")
+            raise dg.Failure(f"{name} was never materialized; materialize it first.", allow_retries=False)
         with clear_failures():
             record_type: type[Record] = context.dagster_type.typing_type
             return record_type.load(self.store, digest)
 
 
-def latest_digest(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    """Digest of the record that an asset last published."""
+def latest_digest(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None = None) -> str | None:
+    """Digest of the record that an asset, or one partition of it, last published."""
+    if partition is not None:
+        records = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])
+        found = instance.fetch_materializations(records, limit=1).records
+        return _record_of(found[0].asset_materialization if found else None)
     event = instance.get_latest_materialization_event(key)
     materialization = event.asset_materialization if event else None
     return _record_of(materialization)
 
 
-def own_digest(instance: dg.DagsterInstance, run: dg.DagsterRun | None, key: dg.AssetKey) -> str | None:
-    """Digest of the record that this run, or the runs it re-executes, published for an asset."""
+def own_digest(
+    instance: dg.DagsterInstance, run: dg.DagsterRun | None, key: dg.AssetKey, partition: str | None = None
+) -> str | None:
+    """Digest of the record that this run, or the runs it re-executes, published for an asset (partition)."""
     while run is not None:
         for entry in reversed(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)):
             materialization = entry.asset_materialization
-            if materialization and materialization.asset_key == key:
+            if materialization and (materialization.asset_key, materialization.partition) == (key, partition):
                 return _record_of(materialization)
         run = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
     return None

@@ -325,6 +325,8 @@ class RequestWindow(Record):
     """requests.jsonl"""
     n: int
     failed: int
+    malformed: int = 0
+    """Lines of the hour's file that are no request record, a last one that was cut off included."""
     releases: dict[str, int]
     """Digest of the release -> requests it answered."""
 
