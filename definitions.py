@@ -5,26 +5,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+
 from llm_assets.data.assets import definitions_for as data
 from llm_assets.evaluation.assets import definitions_for as evaluation
-from llm_assets.monitoring.assets import definitions_for as monitoring
-from llm_assets.serving.assets import definitions_for as serving
-from llm_assets.serving.rollback import rollback_job
-from llm_assets.training.assets import definitions_for as training
-from resources.notifier import Notifier
-from resources.registry import DataRegistry
-from resources.serving import LocalServing
-from resources.tracking import tracking_resource
-
 from llm_assets.jobs import jobs_for
 from llm_assets.line import Line, load_lines
 from llm_assets.materialize import RecordIOManager
+from llm_assets.monitoring.assets import definitions_for as monitoring
 from llm_assets.release.assets import definitions_for as release
+from llm_assets.serving.assets import definitions_for as serving
+from llm_assets.serving.rollback import rollback_job
+from llm_assets.training.assets import definitions_for as training
 from resources.compute import Compute
 from resources.console import console_logger
+from resources.notifier import Notifier
+from resources.registry import DataRegistry
+from resources.serving import LocalServing
 from resources.settings import TELEMETRY_OFF, Settings
 from resources.signing import Signer
 from resources.store import ArtifactStore
+from resources.tracking import tracking_resource
 from sensors import sensors_for
 
 STAGES = (data, training, evaluation, release, serving, monitoring)

@@ -1,5 +1,7 @@
 """The jobs of a line, under their stable names."""
 
+from typing import Any
+
 import dagster as dg
 
 from llm_assets.line import Line
@@ -22,7 +24,7 @@ MONITORING_ASSETS = ("request_window", "drift_report")
 # Runs with this tag train: `dagster.yaml` lets one of them run at a time, since each wants most of a machine.
 TRAINS = {"llm/trains": "true"}
 
-CONSOLE = {"loggers": {"console": {"config": {}}}}
+CONSOLE: dict[str, Any] = {"loggers": {"console": {"config": {}}}}
 """Run config that chooses the readable console (`resources/console.py`)."""
 
 

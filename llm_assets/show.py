@@ -4,12 +4,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from resources.serving import LocalServing
-
 from llm_assets.line import load_line
 from llm_assets.records import EvaluationReport, Release, Verdict
 from llm_assets.release_log import champion
 from resources.errors import PlatformError
+from resources.serving import LocalServing
 from resources.settings import Settings
 from resources.store import ArtifactStore
 

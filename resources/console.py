@@ -65,7 +65,7 @@ class _Relevant(logging.Filter):
         return record.levelno >= logging.INFO and not text.startswith(self.PLUMBING)
 
 
-@dg.logger(description="One readable line per step, gate and failure.")
+@dg.logger({}, description="One readable line per step, gate and failure.")
 def console_logger(_: dg.InitLoggerContext) -> logging.Logger:
     """The console of runs on a terminal and in a run worker's log."""
     logger = logging.Logger("console", level=logging.DEBUG)

@@ -43,6 +43,8 @@ class Settings:
         environment = environ.get("LLM_ENV") or "development"
         if environment not in ENVIRONMENTS:
             raise SettingsError(f"LLM_ENV is {environment!r}; allowed are {', '.join(ENVIRONMENTS)}.")
+        if environment != "development":
+            raise SettingsError(f"LLM_ENV is {environment!r}; only development has its resources so far.")
         home = Path(environ.get("LLM_HOME") or ROOT / ".llm").absolute()
         return cls(
             environment=environment,

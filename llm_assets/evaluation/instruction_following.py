@@ -1,4 +1,4 @@
-"""Instruction following: does an answer keep to instructions that a program can verify (IFBench, Pyatkin et al. 2025)?"""
+"""Instruction following: does an answer keep to instructions a program can verify (IFBench, Pyatkin et al. 2025)?"""
 
 import functools
 import sys
@@ -15,7 +15,7 @@ from resources.errors import EvaluationError
 
 
 class InstructionFollowing(BinaryTask):
-    """The share of prompts whose every instruction is followed to the letter (prompt-level strict); higher is better."""
+    """The share of prompts whose every instruction is followed to the letter (strict, per prompt); higher is better."""
 
     name = "instruction_following"
     kind = "instructions"

@@ -28,7 +28,9 @@ def gate_plot(gates: Sequence[GateResult], specs: dict[str, GateSpec]) -> Any:
 
 def _draw_gate(axis: Any, gate: GateResult, spec: GateSpec) -> None:
     low, high, value = gate.low, gate.high, gate.value
-    assert low is not None and high is not None and value is not None
+    assert low is not None
+    assert high is not None
+    assert value is not None
     thresholds = [bound for bound in (spec.minimum, spec.maximum) if bound is not None]
     left, right = min([low, *thresholds]), max([high, *thresholds])
     margin = 0.15 * ((right - left) or abs(right) or 1)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import dagster as dg
-from resources.tracking import Tracking
 
 from llm_assets.automation import FOLLOWS_NEW_MODEL
 from llm_assets.checks import gate_checks
@@ -25,6 +24,7 @@ from llm_assets.release.verdict import Candidate, policy_digest, sign_verdict
 from llm_assets.release_log import record_event
 from resources.signing import Signer
 from resources.store import ArtifactStore
+from resources.tracking import Tracking
 
 RELEASE_CODE = code_version("llm_assets/release", "llm_assets/gates.py")
 

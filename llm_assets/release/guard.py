@@ -7,11 +7,14 @@ candidate's gates are judged anew. It holds alike for the UI button, a sensor, t
 
 import dagster as dg
 
+from llm_assets.data.checks import dataset_gates
+from llm_assets.evaluation.checks import evaluation_gates
 from llm_assets.gates import Gate
 from llm_assets.line import Line
 from llm_assets.materialize import latest_digest, own_digest
 from llm_assets.records import Checkpoint, DatasetVersion, EvaluationReport, GateResult, Record, Release, Verdict
-from llm_assets.release.verdict import checkpoint_gates, dataset_gates, evaluation_gates, explain, verify_verdict
+from llm_assets.release.verdict import explain, verify_verdict
+from llm_assets.training.checks import checkpoint_gates
 from resources.errors import GuardError
 from resources.signing import Signer
 from resources.store import ArtifactStore
