@@ -1,8 +1,8 @@
 """The features of prompts: of the training data, and of a window seen from it. numpy only.
 
-A training prompt is described as a request would be, with itself left out: its nearest example is another row. So a
-request of the same population has the same distribution of features, and equal prompts with several answers count
-as what they are, a distance of 0.
+The nearest example of a prompt is the nearest one with another text, for training rows and requests alike. So a new
+question and one that is word for word in the training data are both described as a training row is, and a window of
+either kind has the training data's distribution of features if the population is the same.
 """
 
 import hashlib
@@ -47,19 +47,21 @@ class ReferenceSet:
 
     features: Features
     vectors: Vectors
+    """Of every distinct prompt."""
     categories: NDArray[np.str_]
-    """Category of each row itself."""
+    """Of the first row with that prompt."""
+    texts: NDArray[np.uint64]
+    """Hash of that prompt."""
 
     def describe(self, prompts: Sequence[str], vectors: Vectors) -> Features:
         """The features of a window's prompts."""
-        nearest, distance = _nearest(vectors, self.vectors)
-        return Features(_lengths(prompts), self.categories[nearest], distance)
+        return _describe(prompts, vectors, self.vectors, self.categories, self.texts)
 
     def dump(self) -> bytes:
         """As an .npz file, without pickle."""
         buffer = io.BytesIO()
         arrays = {name: getattr(self.features, name) for name in _names()}
-        np.savez(buffer, vectors=self.vectors, categories=self.categories, **arrays)
+        np.savez(buffer, vectors=self.vectors, categories=self.categories, texts=self.texts, **arrays)
         return buffer.getvalue()
 
     @classmethod
@@ -67,25 +69,29 @@ class ReferenceSet:
         """Read what `dump` wrote."""
         with np.load(path, allow_pickle=False) as file:
             features = Features(**{name: file[name] for name in _names()})
-            return cls(features, file["vectors"], file["categories"])
+            return cls(features, file["vectors"], file["categories"], file["texts"])
 
 
 def build_reference(train: Path, embed: Embed) -> ReferenceSet:
     """Describe the training data.
 
     Raises:
-        DataError: fewer than two rows have a user's message.
+        DataError: the rows have fewer than two different user messages.
     """
     with train.open(encoding="utf-8") as lines:
         rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
     pairs = [(prompt, str(row["category"])) for row in rows if (prompt := prompt_of(row["messages"]))]
     pairs = lowest(pairs, lambda pair: json.dumps(pair))
-    if len(pairs) < 2:
-        raise DataError(f"{train}: {len(pairs)} rows with a user's message, drift needs 2; use a larger dataset.")
-    prompts = [prompt for prompt, _ in pairs]
-    vectors, categories = embed(prompts), np.array([category for _, category in pairs])
-    nearest, distance = _nearest(vectors, vectors, leave_self_out=True)
-    return ReferenceSet(Features(_lengths(prompts), categories[nearest], distance), vectors, categories)
+    category_of = dict(reversed(pairs))
+    distinct = list(category_of)
+    if len(distinct) < 2:
+        raise DataError(f"{train}: {len(distinct)} different user messages, drift needs 2; use a larger dataset.")
+    vectors, categories, texts = embed(distinct), np.array(list(category_of.values())), _hashes(distinct)
+    place = {prompt: index for index, prompt in enumerate(distinct)}
+    rows_of = np.array([place[prompt] for prompt, _ in pairs])
+    once = _describe(distinct, vectors, vectors, categories, texts)
+    features = Features(once.length[rows_of], once.category[rows_of], once.embedding[rows_of])
+    return ReferenceSet(features, vectors, categories, texts)
 
 
 def lowest(values: list[Any], text: Callable[[Any], str]) -> list[Any]:
@@ -95,24 +101,30 @@ def lowest(values: list[Any], text: Callable[[Any], str]) -> list[Any]:
     return sorted(values, key=lambda value: hashlib.sha256(text(value).encode()).digest())[:MAXIMUM_ROWS]
 
 
-def _nearest(
-    vectors: Vectors, reference: Vectors, leave_self_out: bool = False
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Index of, and distance to, the most similar reference vector."""
-    indices, distances = [], []
+def _describe(
+    prompts: Sequence[str],
+    vectors: Vectors,
+    reference: Vectors,
+    categories: NDArray[np.str_],
+    texts: NDArray[np.uint64],
+) -> Features:
+    """Length, and category of and distance to the most similar reference prompt with another text."""
+    own = _hashes(prompts)
+    nearest, distances = [], []
     for start in range(0, len(vectors), CHUNK):
         cosines = vectors[start : start + CHUNK] @ reference.T
-        if leave_self_out:
-            rows = np.arange(len(cosines))
-            cosines[rows, start + rows] = -np.inf
+        cosines[own[start : start + CHUNK, None] == texts[None, :]] = -1
         best = cosines.argmax(axis=1)
-        indices.append(best)
+        nearest.append(best)
         distances.append(1 - cosines[np.arange(len(best)), best].astype(np.float64))
-    return np.concatenate(indices), np.maximum(np.round(np.concatenate(distances), 4), 0.0)
+    length = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+    distance = np.maximum(np.round(np.concatenate(distances), 4), 0.0)
+    return Features(length, categories[np.concatenate(nearest)], distance)
 
 
-def _lengths(prompts: Sequence[str]) -> NDArray[np.int64]:
-    return np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+def _hashes(prompts: Sequence[str]) -> NDArray[np.uint64]:
+    digests = (hashlib.sha256(prompt.encode()).digest()[:8] for prompt in prompts)
+    return np.array([int.from_bytes(digest) for digest in digests], dtype=np.uint64)
 
 
 def _names() -> list[str]:

@@ -7,7 +7,7 @@ from llm_assets.records import Drift, Record
 from resources.store import Artifact, ArtifactStore
 
 FEATURES = ("length", "category", "embedding")
-"""Characters of the prompt; category of the nearest training example; distance to it (1 - cosine)."""
+"""Characters of the prompt; category of the nearest training example with another text; distance to it (1 - cosine)."""
 
 
 class Reference(Record):
