@@ -36,17 +36,16 @@ class Exchange:
         self.id = uuid.uuid4().hex
         self.route: Route | None = None
         self.body: Json = {}
+        self.messages: list[dict[str, str]] = []
 
     def accept(self, body: Json) -> None:
-        """Check the request's outer shape; the backend checks the rest.
+        """Check what the gateway itself reads and records; the backend checks the rest.
 
         Raises:
-            RequestError: `messages` is missing.
+            RequestError: `messages` is missing or not a conversation in plain text.
         """
+        self.messages = protocol.parse_messages(body)
         self.body = body
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
-            raise RequestError(400, "messages: a list with at least one message is required.", "invalid_value")
 
     async def forward(self) -> Response:
         """Ask the backend. If it breaks before it answers, or no longer knows the model, the route is read again
@@ -83,9 +82,7 @@ class Exchange:
         self.route = route = self.current()
         if route is None:
             raise RequestError(503, "no release serves yet; deploy one first.", "no_release", "server_error")
-        request = self.client.build_request(
-            "POST", f"{route.backend}/v1/chat/completions", json=_addressed(self.body, route)
-        )
+        request = self.client.build_request("POST", f"{route.backend}/v1/chat/completions", json=self._addressed(route))
         try:
             return await self.client.send(request, stream=True)
         except BROKEN as error:
@@ -94,6 +91,17 @@ class Exchange:
             raise RequestError(502, _unreachable(route, error), "backend_down", "server_error") from error
         except httpx.HTTPError as error:
             raise _no_answer(route, error) from error
+
+    def _addressed(self, route: Route) -> Json:
+        """The request as the backend gets it: its name of the model, and the release's system prompt."""
+        model = self.body.get("model") or route.line
+        if model not in (route.line, route.name, route.model):
+            message = f"the model {model!r} does not serve here; ask for {route.line!r} or {route.name!r}."
+            raise RequestError(404, message, protocol.MODEL_NOT_FOUND, "NotFoundError")
+        messages = self.messages
+        if route.system and messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": route.system}, *messages]
+        return {**self.body, "model": route.model, "messages": messages}
 
     async def _whole(self, answer: httpx.Response) -> Response:
         assert self.route is not None
@@ -139,7 +147,7 @@ class Exchange:
                 "name": route.name if route else "",
                 "status": status,
                 "seconds": round(time.perf_counter() - self.started, 6),
-                "messages": self.body.get("messages", []),
+                "messages": self.messages,
                 "answer": answer,
                 "usage": usage or {},
                 "stream": self.body.get("stream") is True,
@@ -147,18 +155,6 @@ class Exchange:
                 "error": error,
             }
         )
-
-
-def _addressed(body: Json, route: Route) -> Json:
-    """The request as the backend gets it: its name of the model, and the release's system prompt."""
-    model = body.get("model") or route.line
-    if model not in (route.line, route.name, route.model):
-        message = f"the model {model!r} does not serve here; ask for {route.line!r} or {route.name!r}."
-        raise RequestError(404, message, protocol.MODEL_NOT_FOUND, "NotFoundError")
-    messages = body["messages"]
-    if route.system and messages[0].get("role") != "system":
-        messages = [{"role": "system", "content": route.system}, *messages]
-    return {**body, "model": route.model, "messages": messages}
 
 
 def _unreachable(route: Route, error: Exception) -> str:

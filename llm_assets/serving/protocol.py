@@ -8,7 +8,7 @@ import json
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -54,13 +54,16 @@ class Message(BaseModel):
         return value
 
 
+Messages = Annotated[list[Message], Field(min_length=1, max_length=256)]
+
+
 class ChatRequest(BaseModel):
     """A request for one answer. Keys that are not listed are ignored, as clients send many."""
 
     model_config = ConfigDict(extra="ignore")
 
     model: str = ""
-    messages: Annotated[list[Message], Field(min_length=1, max_length=256)]
+    messages: Messages
     max_tokens: Annotated[int, Field(ge=1, le=MAXIMUM_TOKENS)] = 128
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.0
     """0 is greedy, and the default: what is measured before a release is what is served."""
@@ -89,6 +92,9 @@ class ChatRequest(BaseModel):
         if value[-1].role == "assistant":
             raise ValueError("the last message must be the user's")
         return value
+
+
+_MESSAGES = TypeAdapter(Messages)
 
 
 async def read_json(request: Request, limit: int = MAXIMUM_BODY) -> Json:
@@ -125,6 +131,19 @@ def parse_chat(value: Json) -> ChatRequest:
         return ChatRequest.model_validate(value)
     except ValidationError as error:
         raise RequestError(400, explain(error), "invalid_value") from error
+
+
+def parse_messages(value: Json) -> list[dict[str, str]]:
+    """The messages of a request, each with a role and plain text.
+
+    Raises:
+        RequestError: 400, names every wrong key with what is allowed.
+    """
+    try:
+        messages = _MESSAGES.validate_python(value.get("messages"))
+    except ValidationError as error:
+        raise RequestError(400, f"messages: {explain(error)}", "invalid_value") from error
+    return [message.model_dump() for message in messages]
 
 
 def explain(error: ValidationError) -> str:

@@ -127,7 +127,17 @@ def test_a_hostile_body_never_reaches_the_backend(
     point(serving, route_to(backend.url))
     assert http.post(f"{gateway}/v1/chat/completions", content=content).status_code == status
     assert backend.seen == []
-    assert records(serving, 1)[0]["status"] == status
+    record = records(serving, 1)[0]
+    assert (record["status"], record["messages"]) == (status, [])
+
+
+def test_text_in_parts_is_recorded_and_forwarded_as_plain_text(
+    gateway: str, serving: LocalServing, backend: StubBackend
+) -> None:
+    point(serving, route_to(backend.url))
+    parts = [{"type": "text", "text": "How are "}, {"type": "text", "text": "you doing?"}]
+    assert chat(gateway, messages=[{"role": "user", "content": parts}]).status_code == 200
+    assert backend.seen[0]["messages"] == records(serving, 1)[0]["messages"] == HELLO
 
 
 def test_a_route_that_cannot_be_read_changes_nothing(gateway: str, serving: LocalServing, backend: StubBackend) -> None:
