@@ -143,4 +143,4 @@ def _send_by_apprise(url: str, title: str, text: str) -> bool:
     import apprise
 
     sender = apprise.Apprise()
-    return bool(sender.add(url)) and sender.notify(body=text, title=title) is True
+    return bool(sender.add(url)) and bool(sender.notify(body=text, title=title))

@@ -1,0 +1,42 @@
+"""The sensors of a line as the daemon sees them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+
+from llm_assets.jobs import jobs_for
+from sensors import sensors_for
+from tests.data.small_registry import line_on
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = "torch transformers peft mlflow deepeval datasets apprise matplotlib scipy sklearn polars pandera dvc httpx"
+
+
+def test_every_sensor_of_a_line_runs_by_default_under_the_lines_name() -> None:
+    sensors = sensors_for(line_on("none"))
+    assert sorted(sensor.name for sensor in sensors) == [
+        f"small_{name}" for name in ("alerts", "automation", "data_drift", "dvc_commits", "monitoring")
+    ]
+    assert all(sensor.default_status == dg.DefaultSensorStatus.RUNNING for sensor in sensors)
+    assert all((sensor.minimum_interval_seconds or 0) >= 30 for sensor in sensors)
+
+
+def test_sensors_name_jobs_that_the_line_has() -> None:
+    line = line_on("none")
+    jobs = {job.name for job in jobs_for(line)}
+    named = {
+        target.job_name
+        for sensor in sensors_for(line)
+        if not isinstance(sensor, dg.AutomationConditionSensorDefinition)
+        for target in sensor.targets
+    }
+    assert named == {"small_continuous_training", "small_monitoring"}
+    assert named <= jobs
+
+
+def test_importing_sensors_and_monitoring_loads_nothing_heavy() -> None:
+    code = "import sys, sensors, llm_assets.monitoring.assets; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not set(HEAVY.split()) & set(loaded.split())
