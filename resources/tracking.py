@@ -162,9 +162,9 @@ class Tracking:
         for key, value in {**BOUNDED, **TELEMETRY_OFF}.items():
             os.environ.setdefault(key, value)
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        if self.tracking_uri.startswith("sqlite:///"):
-            Path(self.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         with self._clear():
+            if self.tracking_uri.startswith("sqlite:///"):
+                Path(self.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
             import mlflow
 
             logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -180,7 +180,8 @@ class Tracking:
         except TrackingError:
             raise
         except Exception as error:
-            if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "sqlite3", "requests")):
+            known = type(error).__module__.startswith(("mlflow", "sqlalchemy", "sqlite3", "requests"))
+            if not known and not isinstance(error, OSError):  # a disk that is full, a folder that can't be made
                 raise
             reason = " ".join(str(error).split())[:300]
             raise TrackingError(

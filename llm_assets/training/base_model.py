@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import struct
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 KEPT = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt"})
 """Endings of the files that belong to a model and its tokenizer and can't run code."""
 WEIGHTS = ".safetensors"
+VOCABULARIES = frozenset(
+    {"tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt"}
+)
+"""What a tokenizer can't be without: one of them."""
 
 
 def source_digest(path: Path) -> str:
@@ -56,7 +60,7 @@ def publish_base_model(store: ArtifactStore, folder: Path, source: str) -> BaseM
     """
     files = {file.name: file for file in model_files(folder)}
     tokenizer = {name: file_digest(file) for name, file in files.items() if _belongs_to_tokenizer(name)}
-    if not tokenizer:
+    if not files.keys() & VOCABULARIES:
         raise ModelError(f"{source} comes without a tokenizer; put tokenizer.json beside the weights.")
     weights = {name: file_digest(file) for name, file in files.items() if file.suffix == WEIGHTS}
     return BaseModelVersion(
@@ -87,21 +91,14 @@ def _chat_template(folder: Path, source: str) -> str:
 
 
 def _parameters(file: Path) -> int:
-    """Number of weights in a safetensors file, from its header."""
+    """Number of weights in a safetensors file, from its header; the format's own reader checks the file's length."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            header = json.loads(opened.read(length))
-    except (struct.error, ValueError) as error:
-        raise ModelError(f"{file} is not a safetensors file ({error}); copy it again.") from error
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            size = 1
-            for dimension in tensor["shape"]:
-                size *= dimension
-            total += size
-    return total
+        with safe_open(file, framework="np") as opened:
+            return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118 (no dict)
+    except SafetensorError as error:
+        raise ModelError(f"{file} is not a whole safetensors file ({error}); copy it again.") from error
 
 
 def _json(file: Path) -> dict[str, Any]:
