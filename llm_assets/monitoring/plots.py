@@ -36,10 +36,9 @@ def _draw_shares(axis: Any, one: "Compared") -> None:
         axis.bar(place + offset, counts / max(counts.sum(), 1), width=0.38, color=colour, label=name)
     axis.set_xticks(place, [_short(label) for label in one.bins.labels], rotation=20, ha="right", fontsize=7)
     axis.set_ylabel("share", fontsize=8)
-    state = "drifted" if one.drift.drifted else "within its bound"
-    axis.set_title(
-        f"{one.drift.feature}: PSI {one.drift.psi:.3f}, {state} of {one.drift.bound:.3f}", fontsize=9, loc="left"
-    )
+    state = "above" if one.drift.drifted else "within"
+    title = f"{one.drift.feature}: PSI {one.drift.psi:.3f}, {state} its bound {one.drift.bound:.3f}"
+    axis.set_title(title, fontsize=9, loc="left")
     plain(axis)
 
 
