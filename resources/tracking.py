@@ -7,6 +7,7 @@ a button, a failed gate and a crash alike. MLflow takes seconds to import and is
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,12 +17,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
+import psutil
 
 from resources.errors import TrackingError
 from resources.settings import TELEMETRY_OFF, Settings
 
 BOUNDED = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 """A server that hangs is given up after a minute at most."""
+PROCESS = "process"
+"""Tag of an MLflow run: machine, pid and start of the process that opened it; a pid alone is used again."""
+CLOCK_SLIP = 60.0
+"""Seconds by which a process seems to have started at another time after the clock was set."""
 CHUNK = 100
 """Parameters of one request; MLflow refuses more."""
 
@@ -65,7 +71,9 @@ class Tracking:
                         resource_config={
                             "mlflow_tracking_uri": self.tracking_uri,
                             "experiment_name": experiment,
-                            "extra_tags": {},
+                            "extra_tags": {
+                                PROCESS: f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time()}"
+                            },
                         },
                     )
                 )
@@ -213,12 +221,18 @@ class Tracking:
         return run
 
     def _close_abandoned(self, experiment: str) -> None:
-        """Close runs whose Dagster run has ended, or is unknown: their process was killed."""
+        """Close runs whose Dagster run has ended, or whose process on this machine was killed.
+
+        Dagster alone can't tell: a run whose process was killed stays STARTED, and a run that this instance does not
+        know may be another instance's and alive.
+        """
         assert self.instance is not None
         found = self.client.get_experiment_by_name(experiment)
         for run in self.client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
             dagster_run = self.instance.get_run_by_id(run.data.tags.get("dagster_run_id", ""))
-            if dagster_run is None or dagster_run.is_finished:
+            process = run.data.tags.get(PROCESS)
+            ended = dagster_run.is_finished if dagster_run else process is None
+            if ended or (process is not None and _is_dead(process)):
                 cancelled = dagster_run is not None and dagster_run.status == dg.DagsterRunStatus.CANCELED
                 self.client.set_terminated(run.info.run_id, "KILLED" if cancelled else "FAILED")
 
@@ -231,10 +245,25 @@ class Tracking:
         for event in events:
             steps.setdefault(event.event_type_value, set()).add(event.step_key)
         checks = [e.asset_check_evaluation_data for e in events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
-        if steps.get("STEP_FAILURE") or any(c.blocking and not c.passed for c in checks):
+        failures = [e.step_failure_data for e in events if e.event_type_value == "STEP_FAILURE"]
+        if any(f.error_source and f.error_source.value == "INTERRUPT" for f in failures):  # cancelled in a step
+            return "KILLED"
+        if failures or any(c.blocking and not c.passed for c in checks):
             return "FAILED"
         begun, ended = steps.get("STEP_START", set()), steps.get("STEP_SUCCESS", set())
         return "FINISHED" if begun <= ended else "KILLED"
+
+
+def _is_dead(process: str) -> bool:
+    """Whether the process that a PROCESS tag names is gone; one of another machine is taken to live."""
+    host, _, rest = process.partition(" ")
+    if host != socket.gethostname():
+        return False
+    pid, started = rest.split()
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(started)) > CLOCK_SLIP
+    except psutil.NoSuchProcess:
+        return True
 
 
 def tracking_resource(settings: Settings) -> dg.ResourceDefinition:
