@@ -17,12 +17,9 @@ import dagster as dg
 
 import resources.errors
 from resources.errors import PlatformError
-from resources.settings import ROOT
+from resources.settings import PATIENT_THREADS, ROOT
 
 Json = dict[str, Any]
-
-# Threads that spin while they wait starve each other as soon as a machine has other work, such as a server.
-PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class Compute:
@@ -50,7 +47,7 @@ class Compute:
                 [sys.executable, "-m", module],
                 cwd=ROOT,
                 env={
-                    **PATIENT,
+                    **PATIENT_THREADS,
                     **os.environ,
                     **self.environ,
                     "PYTHONPATH": str(ROOT),

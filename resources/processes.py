@@ -18,7 +18,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from resources.errors import ServingError
-from resources.settings import ROOT
+from resources.settings import PATIENT_THREADS, ROOT
 
 _children: list["subprocess.Popen[bytes]"] = []  # polled, so that an ended child of this process is no zombie
 
@@ -61,7 +61,7 @@ def start(module: str, arguments: list[str], listener: socket.socket, log: Path)
             child = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**PATIENT_THREADS, **os.environ, "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

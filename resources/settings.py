@@ -21,6 +21,9 @@ TELEMETRY_OFF = {
 }
 """No library reports home, and no model hub is asked for anything."""
 
+PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""For every process that computes: threads that spin while they wait starve each other on a busy machine."""
+
 
 @dataclass(frozen=True)
 class Settings:

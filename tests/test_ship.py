@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from tests.workbench import Workbench, spoil
+from tests.workbench import Workbench, mend, spoil
 
 COMPUTED = ("dataset", "evaluation_sets", "base_model", "prompt", "checkpoint", "evaluation_report", "verdict")
 
@@ -84,3 +85,16 @@ def test_a_second_line_has_its_own_graph_and_runs_beside_the_first(bench: Workbe
     assert bench.serving_release("other") == "other-v1"
     assert bench.serving_release("tiny") == "tiny-v1"
     assert bench.metadata("checkpoint", "other")["record"] != bench.metadata("checkpoint")["record"]
+
+
+def test_a_push_to_the_registry_ends_in_staging_with_nobody_at_the_keyboard(bench: Workbench) -> None:
+    staged = bench.metadata("staging_deployment")["record"]
+    with bench.dagster_dev():
+        bench.publish(mend)
+        bench.wait_until(lambda: bench.metadata("staging_deployment")["record"] != staged, "a new release in staging")
+        bench.wait_until(lambda: "perplexity_keeps_up" in bench.alerts(), "an alert about the failed gate")
+    with bench.instance() as instance:
+        caused = dg.RunsFilter(job_name="tiny_continuous_training", tags={"llm/cause": "commit"})
+        runs = instance.get_runs(caused)
+    assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS]
+    assert bench.serving_release() == "tiny-v1", "production is somebody's decision"

@@ -3,9 +3,13 @@
 import json
 import os
 import random
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +81,11 @@ def spoil(folder: Path) -> None:
     letters = "qzxjkvwy QZXJKVWY"
     rows = [record(f"one-{n}", "".join(noise.choice(letters) for _ in range(50))) for n in range(80)]
     write_rows(folder / "chat/one/a.jsonl", rows)
+
+
+def mend(folder: Path) -> None:
+    """Good answers again, and some more of them."""
+    write_rows(folder / "chat/one/a.jsonl", [record(f"one-{n}", sentence(n)) for n in range(100)])
 
 
 class Workbench:
@@ -161,3 +170,35 @@ class Workbench:
         client = mlflow.MlflowClient(self.settings.tracking_uri)
         experiment = client.get_experiment_by_name(line)
         return [run.info.status for run in client.search_runs([experiment.experiment_id])]
+
+    def alerts(self) -> str:
+        """Everything that was alerted so far."""
+        path = self.settings.home / "alerts.jsonl"
+        return path.read_text() if path.exists() else ""
+
+    @contextmanager
+    def dagster_dev(self) -> Iterator[None]:
+        """`dagster dev` with its daemon and web server, until the block ends."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [str(Path(sys.executable).parent / "dagster"), "dev", "-w", "workspace.yaml", "-p", str(port)]
+        with (self.folder / "dev.log").open("wb") as log:
+            dev = subprocess.Popen(command, cwd=ROOT, env=self.environ, stdout=log, stderr=log, start_new_session=True)
+            try:
+                yield
+            finally:
+                os.killpg(dev.pid, signal.SIGINT)
+                try:
+                    dev.wait(timeout=60)
+                except subprocess.TimeoutExpired:
+                    os.killpg(dev.pid, signal.SIGKILL)
+
+    def wait_until(self, holds: Callable[[], bool], what: str, seconds: float = 420) -> None:
+        """Poll until something holds; on time-out say what `dagster dev` said last."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, (
+                f"{what} did not happen: {(self.folder / 'dev.log').read_text()[-3000:]}"
+            )
+            time.sleep(1)
