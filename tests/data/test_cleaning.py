@@ -57,6 +57,9 @@ HOSTILE = [
     ("not_unicode", json.dumps(chat("surrogate", "\ud800")).encode()),
     ("byte_order_mark", b"\xef\xbb\xbf" + json.dumps(chat("bom", "A.")).encode()),
     ("duplicate_key", json.dumps(chat("key", "A.")).replace('"id"', '"id": "other", "id"').encode()),
+    ("duplicate_key", broken({"more": 1}).replace('"more": 1', '"messages": []').encode()),
+    ("duplicate_key", broken({"more": 1}).replace('"more": 1', '"langu\\u0061ge": "klingon"').encode()),
+    ("not_json", broken({"more": 1}).replace("1}", "[" * 3000 + "]" * 3000 + "}").encode()),
     ("wrong_type", broken({"id": 5}).encode()),
     ("wrong_type", broken({"category": True}).encode()),
     ("wrong_type", broken({"language": ["english"]}).encode()),
@@ -109,6 +112,18 @@ def test_clean_stretches_and_line_by_line_reading_agree(tmp_path: Path, monkeypa
     fast = read(tmp_path, shards).rows
     monkeypatch.setattr(reading, "_parse_clean", lambda lines: None)
     assert read(tmp_path, shards).rows.equals(fast)
+
+
+@pytest.mark.parametrize(("reason", "line"), HOSTILE)
+def test_no_broken_line_slips_through_as_part_of_a_clean_stretch(reason: str, line: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(line + b"\n")
+    assert places(read_files(tmp_path, ["a.jsonl"])) == [(1, reason)]
+
+
+def test_a_key_outside_the_contract_may_occur_twice_whatever_stands_beside_it(tmp_path: Path) -> None:
+    row = broken({"more": 1}).replace('"more": 1', '"more": 1, "more": 2')
+    assert read(tmp_path, {"a.jsonl": [row]}).counts().keys() <= {"train", "validation"}
+    assert dict(places(read(tmp_path, {"b.jsonl": [row, "broken"]})))[1] in ("train", "validation")
 
 
 def test_lines_that_cross_the_borders_of_blocks_and_pieces_keep_their_numbers(

@@ -139,6 +139,7 @@ def test_sources_change_with_what_is_read(stage: Stage, registry_folder: Path) -
     [
         ("contract", {"rejected": {"not_json": 10}, "read": 110}),
         ("volume", {"train": 5, "validation": 1, "read": 6}),
+        ("volume", {"train": 19, "validation": 81}),
         ("duplicates", {"duplicates": 200, "read": 300}),
         ("contamination", {"contaminated": 1}),
         ("reconciles", {"read": 101}),
@@ -167,6 +168,25 @@ def test_each_gate_stops_what_it_is_for(gate: str, change: dict[str, object], st
     assert all(each.judge(good).passed for each in gates)
     failed = [each.name for each in gates if not each.judge(good.model_copy(update=change)).passed]
     assert gate in failed
+
+
+def test_contaminated_rows_are_no_breach_of_the_contract(stage: Stage, tmp_path: Path) -> None:
+    files = stage.store.put_files({"x": b"x"})
+    left_out = DatasetVersion(
+        objects={},
+        commit="c",
+        files=files,
+        quarantine=files,
+        read=100,
+        train=55,
+        validation=5,
+        duplicates=0,
+        rejected={"contamination": 40},
+        categories={"a": 30, "b": 30},
+        languages={"english": 60},
+        contaminated=40,
+    )
+    assert all(gate.judge(left_out).passed for gate in dataset_gates(line_on(tmp_path)))
 
 
 def test_no_evaluation_set_is_not_enough() -> None:
