@@ -79,8 +79,6 @@ def computed_once(
         if record is None:
             record = compute()
             store.put_result(key, record.save(store))
-        else:
-            context.log.info(f"{asset}: reused {record.short}, nothing it depends on has changed.")
         metadata = {**describe(record), "reused": reused, "inputs": dict(inputs), "result_key": key[:16]}
     data_version = dg.DataVersion(record.digest)
     return dg.MaterializeResult(value=record, asset_key=asset_key, metadata=metadata, data_version=data_version)

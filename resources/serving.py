@@ -106,17 +106,24 @@ class LocalServing:
             write_state(path, state.model_copy(update={"adapters": {**state.adapters, name: folder}}))
 
     def tidy(self, line: str, keep: Collection[tuple[str, str]]) -> None:
-        """Unload every adapter, and end every runtime, that is not among these (base digest, adapter name)."""
+        """Unload every adapter, and end every runtime, that is not among these (base digest, adapter name).
+
+        What the route leads to stays in any case: a promotion that was killed half-way serves, yet is in no log.
+        """
         with self.locked(line):
+            route = self.route(line)
             for path in self._runtime_files(line):
                 state = read_state(path, RuntimeState)
                 if state is None:
                     continue
-                if state.base not in {base for base, _ in keep}:
+                names = {name for base, name in keep if base == state.base}
+                if route and route.backend == state.server.url:
+                    names.add(route.model)
+                if not names:
                     processes.stop(state.server)
                     path.unlink()
                     continue
-                kept = {name: at for name, at in state.adapters.items() if (state.base, name) in keep}
+                kept = {name: at for name, at in state.adapters.items() if name in names}
                 for name in state.adapters.keys() - kept.keys():
                     call(f"{state.server.url}/v1/unload_lora_adapter", {"lora_name": name}, timeout=self.boot_seconds)
                 write_state(path, state.model_copy(update={"adapters": kept}))

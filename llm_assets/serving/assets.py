@@ -58,14 +58,15 @@ def _staging_deployment(line: Line) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[Deployment]:
         with clear_failures():
             guard_release(context, store, signer, line, release)
-            route = deploy.prepare(serving, store, release)
             questions = deploy.held_out_questions(store, evaluation_sets, line.deployment.questions)
             known = _known(context, store, release)
-            deployment = _still_there(serving, line, known, route, questions) or _staged(
-                serving, line, route, questions
-            )
-            record_event(store, line.name, "staged", release)
-            deploy.tidy(serving, store, line.name, release)
+            with serving.locked(line.name):  # else a promotion could drop the adapter before it is logged as staged
+                route = deploy.prepare(serving, store, release)
+                deployment = _still_there(serving, line, known, route, questions) or _staged(
+                    serving, line, route, questions
+                )
+                record_event(store, line.name, "staged", release)
+                deploy.tidy(serving, store, line.name, release)
         return _result(line, deployment, reused=deployment == known)
 
     return staging_deployment

@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_assets.line import Line
 from llm_assets.records import Answer, Deployment, EvaluationSets, Prompt, Release
-from llm_assets.release_log import Event, champion, previous, record_event
+from llm_assets.release_log import Event, champion, history, previous, record_event
 from resources.errors import ServingError
 from resources.route import Route
 from resources.serving import LocalServing
@@ -102,9 +102,11 @@ def serve(
 
 
 def tidy(serving: LocalServing, store: ArtifactStore, line: str, *wanted: Release) -> None:
-    """Keep in memory what serves, what a rollback leads to, and these; drop the rest."""
-    keep = [release for release in (champion(store, line), previous(store, line), *wanted) if release]
-    serving.tidy(line, {(release.base_files.digest, adapter_name(release)) for release in keep})
+    """Keep in memory what serves, what a rollback leads to, what was staged last, and these; drop the rest."""
+    with serving.locked(line):  # else a promotion that ends meanwhile would lose its adapter
+        known = (champion(store, line), previous(store, line), _last_staged(store, line), *wanted)
+        keep = [release for release in known if release]
+        serving.tidy(line, {(release.base_files.digest, adapter_name(release)) for release in keep})
 
 
 def is_served(serving: LocalServing, release: Release, question: Question, max_tokens: int) -> bool:
@@ -132,6 +134,11 @@ def answers_table(deployment: Deployment) -> str:
 
     rows = [f"| {cell(one.question)} | {cell(one.answer)} | {one.seconds:.2f} |" for one in deployment.answers]
     return "\n".join(["| question | answer | seconds |", "|---|---|---|", *rows])
+
+
+def _last_staged(store: ArtifactStore, line: str) -> Release | None:
+    staged = [entry["release"] for entry in history(store, line) if entry["event"] == "staged"]
+    return Release.load(store, staged[-1]) if staged else None
 
 
 @contextmanager

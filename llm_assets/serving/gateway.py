@@ -38,6 +38,7 @@ class RouteFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen: tuple[int, int, int] | None = None
+        self._refused: tuple[int, int, int] | None = None
         self._route: Route | None = None
 
     def current(self) -> Route | None:
@@ -49,11 +50,12 @@ class RouteFile:
             return None
         seen = (status.st_mtime_ns, status.st_ino, status.st_size)
         if seen != self._seen:
-            self._seen = seen
             try:
-                self._route = read_route(self.path)
-            except ServingError as error:
-                log.error("%s", error)
+                self._route, self._seen = read_route(self.path), seen
+            except ServingError as error:  # perhaps for now only, as with too many open files: the next request tries
+                if seen != self._refused:
+                    log.error("%s", error)
+                self._refused = seen
         return self._route
 
 

@@ -114,6 +114,8 @@ async def read_json(request: Request, limit: int = MAXIMUM_BODY) -> Json:
             raise too_large
     try:
         value = json.loads(body)
+        # Python reads NaN, 1e999 and half a surrogate pair, none of which can be passed on or recorded.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise RequestError(400, "the request's body is not JSON.", "invalid_json") from error
     if not isinstance(value, dict):

@@ -1,5 +1,6 @@
 """Servers and adapters for the serving tests."""
 
+import contextlib
 import json
 import pickle
 import shutil
@@ -101,6 +102,8 @@ class StubBackend(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _StubHandler)
         self.seen: list[dict[str, Any]] = []
         self.broken = False
+        self.slow: threading.Event | None = None
+        """If given, a stream begins at once and ends when it is set."""
 
     @property
     def url(self) -> str:
@@ -121,17 +124,21 @@ class _StubHandler(BaseHTTPRequestHandler):
         if body.get("stream"):
             chunks = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in text.split(" ")]
             events = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
-            self._send(events + (b"" if self.server.broken else b"data: [DONE]\n\n"), "text/event-stream")
+            self._send(events + (b"" if self.server.broken else b"data: [DONE]\n\n"), "text/event-stream", len(events))
             return
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         self._send(json.dumps({"choices": [choice], "usage": {"total_tokens": 3}}).encode(), "application/json")
 
-    def _send(self, content: bytes, kind: str) -> None:
+    def _send(self, content: bytes, kind: str, pause_at: int = 0) -> None:
         self.send_response(200)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(content[:pause_at])
+        if self.server.slow is not None:
+            self.server.slow.wait(20)
+        with contextlib.suppress(OSError):  # the other side left
+            self.wfile.write(content[pause_at:])
 
     def log_message(self, *_: Any) -> None:
         pass

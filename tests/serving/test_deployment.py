@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,18 @@ import pytest
 from llm_assets.line import Line, load_line
 from llm_assets.materialize import RECORD, RecordIOManager, latest_digest
 from llm_assets.records import Answer, Deployment, EvaluationSet, EvaluationSets, Prompt, Release
-from llm_assets.release_log import champion, history
+from llm_assets.release_log import champion, history, record_event
 from llm_assets.serving import assets as serving_assets
+from llm_assets.serving import deploy
 from llm_assets.serving import rollback as serving_rollback
 from llm_assets.serving.assets import definitions_for, guard_staging
 from llm_assets.serving.checks import deployment_gates
 from llm_assets.serving.rollback import rollback_job
 from resources.errors import GuardError, TrackingError
+from resources.processes import Server
+from resources.route import Route
 from resources.serving import LocalServing
+from resources.serving_state import RuntimeState, read_state, write_state
 from resources.settings import ROOT
 from resources.store import ArtifactStore
 from tests.serving.conftest import http
@@ -244,6 +250,79 @@ class TestTheLifeOfALine:
         monkeypatch.setattr(serving_rollback, "verify_release", refuse)
         assert "perplexity_beats_base" in failure(platform.roll_back())
         assert platform.served() == "assistant-v2"
+
+
+def _held(serving: LocalServing, base: str, releases: list[Release]) -> None:
+    """A runtime's state file that says it holds these; no process runs."""
+    server = Server(pid=1, instance="none", port=9, log=serving.folder / "log")
+    adapters = {deploy.adapter_name(release): serving.folder for release in releases}
+    write_state(serving._runtime_file("assistant", base), RuntimeState(server=server, base=base, adapters=adapters))
+
+
+def _kept(serving: LocalServing, base: str, releases: list[Release]) -> list[str]:
+    state = read_state(serving._runtime_file("assistant", base), RuntimeState)
+    return [release.name for release in releases if state and deploy.adapter_name(release) in state.adapters]
+
+
+@pytest.fixture
+def five(tmp_path: Path) -> tuple[ArtifactStore, LocalServing, list[Release], str]:
+    """Five releases of one base model that a runtime holds; v1, then v2 were promoted."""
+    store, serving = ArtifactStore(str(tmp_path / "store"), tmp_path / "cache"), LocalServing(tmp_path / "serving")
+    files = store.put_files({"file": b"content"})
+    common = {"line": "assistant", "checkpoint": "c", "base_model": "b", "base_files": files, "dataset": "d"}
+    rest = {"adapter": files, "prompt": "p", "verdict": "v", "card": files}
+    releases = [Release(**common, **rest, name=f"v{number}", version=number) for number in range(1, 6)]
+    for release in releases:
+        release.save(store)
+    _held(serving, files.digest, releases)
+    for release in releases[:2]:
+        record_event(store, "assistant", "promoted", release)
+    return store, serving, releases, files.digest
+
+
+def test_a_promotion_keeps_what_was_staged_after_it(
+    five: tuple[ArtifactStore, LocalServing, list[Release], str],
+) -> None:
+    store, serving, releases, base = five
+    record_event(store, "assistant", "staged", releases[3])
+    deploy.tidy(serving, store, "assistant", releases[1])
+    assert _kept(serving, base, releases) == ["v1", "v2", "v4"]
+
+
+def test_what_the_route_leads_to_is_kept_even_if_no_log_knows_it(
+    five: tuple[ArtifactStore, LocalServing, list[Release], str],
+) -> None:
+    store, serving, releases, base = five
+    half_way = Route(
+        line="assistant", release="r", name="v5", model=deploy.adapter_name(releases[4]), backend="http://127.0.0.1:9"
+    )
+    serving.restore("assistant", half_way)
+    deploy.tidy(serving, store, "assistant")
+    assert _kept(serving, base, releases) == ["v1", "v2", "v5"]
+
+
+def test_a_promotion_that_ends_while_another_run_waits_to_tidy_keeps_its_adapter(
+    five: tuple[ArtifactStore, LocalServing, list[Release], str],
+) -> None:
+    store, serving, releases, base = five
+    waits = threading.Event()
+
+    class Waiting(LocalServing):
+        @contextmanager
+        def locked(self, line: str) -> Iterator[None]:
+            waits.set()
+            with super().locked(line):
+                yield
+
+    with serving.locked("assistant"):
+        other = threading.Thread(
+            target=deploy.tidy, args=(Waiting(serving.folder), store, "assistant", releases[3]), daemon=True
+        )
+        other.start()
+        assert waits.wait(10)
+        record_event(store, "assistant", "promoted", releases[2])
+    other.join(30)
+    assert _kept(serving, base, releases) == ["v2", "v3", "v4"]
 
 
 def staged(release: str = "r", answers: list[Answer] | None = None) -> Deployment:

@@ -12,7 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from llm_assets.serving import gateway as gateway_module
+from llm_assets.serving.gateway import RouteFile
 from llm_assets.serving.request_records import RecordWriter
+from resources.errors import ServingError
+from resources.route import Route, write_route
 from resources.serving import LocalServing
 from tests.serving.conftest import HELLO, StubBackend, http, point, route_to
 
@@ -119,7 +123,15 @@ def test_a_dead_backend_is_a_clear_recorded_error(gateway: str, serving: LocalSe
 
 @pytest.mark.parametrize(
     ("content", "status"),
-    [(b"x" * 300_000, 413), (b"nonsense", 400), (b'{"messages": 3}', 400), (b'{"messages": [1]}', 400)],
+    [
+        (b"x" * 300_000, 413),
+        (b"nonsense", 400),
+        (b'{"messages": 3}', 400),
+        (b'{"messages": [1]}', 400),
+        (b'{"messages": [{"role": "user", "content": "a"}], "temperature": NaN}', 400),
+        (b'{"messages": [{"role": "user", "content": "a"}], "temperature": 1e999}', 400),
+        (b'{"messages": [{"role": "user", "content": "a"}], "user": "\\ud800"}', 400),
+    ],
 )
 def test_a_hostile_body_never_reaches_the_backend(
     gateway: str, serving: LocalServing, backend: StubBackend, content: bytes, status: int
@@ -145,6 +157,32 @@ def test_a_route_that_cannot_be_read_changes_nothing(gateway: str, serving: Loca
     assert chat(gateway).status_code == 200
     (serving.folder / "assistant" / "route.json").write_text("{half")
     assert chat(gateway).headers["x-release-name"] == "assistant-v1"
+
+
+def test_a_route_that_could_not_be_read_once_is_read_by_the_next_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = route_to("http://127.0.0.1:9", "assistant-v2")
+    write_route(tmp_path / "route.json", new)
+    follower = RouteFile(tmp_path / "route.json")
+
+    def too_many_open_files(path: Path) -> Route:
+        raise ServingError("the route can't be read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway_module, "read_route", too_many_open_files)
+        assert follower.current() is None
+    assert follower.current() == new
+
+
+def test_a_client_that_leaves_is_recorded(gateway: str, serving: LocalServing, backend: StubBackend) -> None:
+    backend.slow = threading.Event()
+    point(serving, route_to(backend.url))
+    with http.stream("POST", f"{gateway}/v1/chat/completions", json={"messages": HELLO, "stream": True}) as response:
+        next(response.iter_raw())
+    record = records(serving, 1)[0]
+    backend.slow.set()
+    assert (record["status"], record["error"]) == (499, "the client left")
 
 
 def test_a_switch_under_load_fails_no_request(gateway: str, serving: LocalServing, backend: StubBackend) -> None:
