@@ -106,8 +106,9 @@ class Workbench:
 
     @property
     def environ(self) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LLM_", "DAGSTER_"))}
         return {
-            **os.environ,
+            **inherited,
             "LLM_HOME": str(self.settings.home),
             "LLM_LINES": str(self.settings.lines_dir),
             "DAGSTER_HOME": str(self.dagster_home),
