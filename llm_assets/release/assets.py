@@ -20,7 +20,7 @@ from llm_assets.records import (
 from llm_assets.release.card import gate_table, model_card
 from llm_assets.release.checks import verdict_gates
 from llm_assets.release.guard import guard_verdict
-from llm_assets.release.verdict import Candidate, policy_digest, sign_verdict
+from llm_assets.release.verdict import Candidate, explain, policy_digest, sign_verdict
 from llm_assets.release_log import record_event
 from resources.signing import Signer
 from resources.store import ArtifactStore
@@ -63,7 +63,7 @@ def _verdict(line: Line) -> dg.AssetsDefinition:
         candidate = Candidate(dataset, base_model, checkpoint, evaluation_report)
         with clear_failures():
             key = signer.key_id
-        return computed_once(
+        result = computed_once(
             context,
             store,
             inputs={
@@ -83,6 +83,9 @@ def _verdict(line: Line) -> dg.AssetsDefinition:
                 "subject": made.subject,
             },
         )
+        if not result.value.passed:
+            context.log.warning(f"The candidate does not pass: {explain(result.value.gates)}")
+        return result
 
     return verdict
 
