@@ -117,6 +117,11 @@ class Tracking:
             for key, value in tags.items():
                 self.client.set_tag(run_id, key, value)
 
+    def log_artifacts(self, run_id: str, folder: Path, path: str) -> None:
+        """The files of a folder, as artifacts of a run below `path`."""
+        with self._clear():
+            self.client.log_artifacts(run_id, str(folder), path)
+
     def register(self, name: str, folder: Path, run_id: str, tags: Mapping[str, str]) -> int:
         """Register the files of a folder as a new version of a model; returns its number.
 
@@ -129,8 +134,10 @@ class Tracking:
             from mlflow.exceptions import MlflowException
 
             run = self._run_or_new(run_id, name)
-            if not self.client.list_artifacts(run.info.run_id, "adapter"):
-                self.client.log_artifacts(run.info.run_id, str(folder), "adapter")
+            present = {Path(file.path).name for file in self.client.list_artifacts(run.info.run_id, "adapter")}
+            for file in sorted(folder.iterdir()):
+                if file.name not in present:  # an earlier upload may have been cut off
+                    self.client.log_artifact(run.info.run_id, str(file), "adapter")
             try:
                 self.client.get_registered_model(name)
             except MlflowException as error:
@@ -248,7 +255,7 @@ class Tracking:
         failures = [e.step_failure_data for e in events if e.event_type_value == "STEP_FAILURE"]
         if any(f.error_source and f.error_source.value == "INTERRUPT" for f in failures):  # cancelled in a step
             return "KILLED"
-        if failures or any(c.blocking and not c.passed for c in checks):
+        if failures or any(c.blocking and c.severity is dg.AssetCheckSeverity.ERROR and not c.passed for c in checks):
             return "FAILED"
         begun, ended = steps.get("STEP_START", set()), steps.get("STEP_SUCCESS", set())
         return "FINISHED" if begun <= ended else "KILLED"

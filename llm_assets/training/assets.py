@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from llm_assets.training.base_model import publish_base_model, source_digest
 from llm_assets.training.checks import checkpoint_gates
 from llm_assets.training.request import Trained, TrainingRequest
 from resources.compute import Compute
+from resources.errors import TrackingError
 from resources.packaged import locate
 from resources.settings import Settings
 from resources.store import ArtifactStore
@@ -162,8 +164,7 @@ def _checkpoint(line: Line) -> dg.AssetsDefinition:
                 trained = Trained.model_validate(made)
                 figures.update(seconds=round(trained.seconds, 1), tokens_per_second=trained.tokens / trained.seconds)
                 adapter, curve = store.put_tree(folder / "adapter"), store.put_tree(folder / "curve")
-            if not trained.tracked:
-                _log_curve(tracking, run_id, store.path(curve) / "curve.json")
+                log_curve(tracking, run_id, folder / "curve", trained.tracked, context.log)
             return Checkpoint(
                 adapter=adapter,
                 curve=curve,
@@ -214,10 +215,19 @@ def _describe_run(
     tracking.set_tags(run_id, tags)
 
 
-def _log_curve(tracking: Tracking, run_id: str, file: Path) -> None:
-    curve = json.loads(file.read_text())
-    points = [(f"{name}_loss", loss, step) for name in ("train", "validation") for step, loss in curve[name]]
-    tracking.log_metrics(run_id, points)
+def log_curve(tracking: Tracking, run_id: str, folder: Path, tracked: bool, log: logging.Logger) -> None:
+    """Give the MLflow run its curve as files, and as metrics where the child could not send them all.
+
+    A tracker that fails now costs the run its curve, not the line its trained adapter.
+    """
+    try:
+        if not tracked:
+            curve = json.loads((folder / "curve.json").read_text())
+            points = [(f"{name}_loss", loss, step) for name in ("train", "validation") for step, loss in curve[name]]
+            tracking.log_metrics(run_id, points)
+        tracking.log_artifacts(run_id, folder, "curve")
+    except TrackingError as error:
+        log.warning(f"{error} The checkpoint is whole; MLflow run {run_id} lacks its curve.")
 
 
 def _describe(store: ArtifactStore, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The gates of the training stage, on the checkpoint's record."""
 
+import math
+
 from llm_assets.gates import Gate, bounded
 from llm_assets.line import Line
 from llm_assets.records import Checkpoint, GateResult
@@ -17,7 +19,9 @@ def checkpoint_gates(line: Line) -> list[Gate[Checkpoint]]:
 
 def _converged(checkpoint: Checkpoint) -> GateResult:
     first = checkpoint.first_validation_loss
-    return bounded("training_converged", ASSET, checkpoint.final_validation_loss, maximum=first, unit=" nats per token")
+    final = checkpoint.final_validation_loss if math.isfinite(first) else None
+    below = math.nextafter(first, -math.inf)  # a loss that stayed where it was shows that nothing was learned
+    return bounded("training_converged", ASSET, final, maximum=below, unit=" nats per token")
 
 
 def _is_safe(checkpoint: Checkpoint) -> GateResult:

@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 EVERY = 5
@@ -21,9 +23,10 @@ class LiveMetrics:
             return
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        import mlflow
+        with self._never_fatal():  # making a client already reaches for the database
+            import mlflow
 
-        self._client = mlflow.MlflowClient(tracking_uri)
+            self._client = mlflow.MlflowClient(tracking_uri)
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Take the metrics of one step; every few steps they are sent."""
@@ -42,11 +45,16 @@ class LiveMetrics:
             self._send()
 
     def _send(self) -> None:
-        try:
+        with self._never_fatal():
             self._client.log_batch(self.run_id, metrics=self._pending)
+        self._pending = []
+
+    @contextmanager
+    def _never_fatal(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # noqa: BLE001 - whatever a tracker does, the training goes on
             self.complete = False
             self.log.warning(
                 f"MLflow takes no metrics ({' '.join(str(error).split())[:200]}); they are sent at the end."
             )
-        self._pending = []

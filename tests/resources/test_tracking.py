@@ -22,6 +22,7 @@ class Bench:
         self.instance = dg.DagsterInstance.ephemeral()
         self.work: Callable[[Tracking, str], None] = lambda tracking, run_id: None
         self.passes = True
+        self.severity = dg.AssetCheckSeverity.ERROR
         self.opened: list[str] = []
 
     @property
@@ -41,7 +42,7 @@ class Bench:
 
         @dg.asset_check(asset=trained, blocking=True)
         def good() -> dg.AssetCheckResult:
-            return dg.AssetCheckResult(passed=self.passes)
+            return dg.AssetCheckResult(passed=self.passes, severity=self.severity)
 
         resources = {"tracking": tracking_resource(self.settings)}
         return dg.Definitions([trained, idle], asset_checks=[good], resources=resources)
@@ -126,6 +127,12 @@ def test_a_failed_blocking_check_closes_it_as_failed(bench: Bench) -> None:
     assert bench.statuses() == ["FAILED"]
 
 
+def test_a_check_that_only_warns_closes_it_as_finished_as_dagster_does(bench: Bench) -> None:
+    bench.passes, bench.severity = False, dg.AssetCheckSeverity.WARN
+    assert bench.run().success
+    assert bench.statuses() == ["FINISHED"]
+
+
 def test_an_error_in_the_asset_closes_it_as_failed(bench: Bench) -> None:
     def work(tracking: Tracking, run_id: str) -> None:
         raise dg.Failure("the disk is full", allow_retries=False)
@@ -168,6 +175,14 @@ def test_a_registered_model_is_found_by_its_alias_with_its_tags_and_files(bench:
     assert tracking.tags_of("model", second) == {"adapter": "d2"}
     names = {file.path for file in tracking.client.list_artifacts(bench.opened[0], "adapter")}
     assert names == {"adapter/adapter_model.safetensors", "adapter/adapter_config.json"}
+
+
+def test_an_upload_that_was_cut_off_is_completed(bench: Bench, adapter: Path) -> None:
+    bench.run()
+    bench.tracking.client.log_artifact(bench.opened[0], str(adapter / "adapter_config.json"), "adapter")
+    bench.tracking.register("cut_off", adapter, bench.opened[0], {})
+    names = {Path(file.path).name for file in bench.tracking.client.list_artifacts(bench.opened[0], "adapter")}
+    assert names == {"adapter_model.safetensors", "adapter_config.json"}
 
 
 def test_an_alias_or_a_model_that_does_not_exist_has_no_version(bench: Bench, adapter: Path) -> None:

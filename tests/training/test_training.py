@@ -14,11 +14,16 @@ import dagster as dg
 import psutil
 import pytest
 
+from llm_assets.training.assets import log_curve
 from llm_assets.training.batches import batches, learning_rate
 from llm_assets.training.checks import checkpoint_gates
 from llm_assets.training.request import TrainingRequest
+from resources.compute import Compute, Json
 from resources.errors import ModelError
+from resources.tracking import Tracking
 from tests.training.small_training import STEPS, TRAINING, SmallTraining, Trained, failures, trained_once
+
+NO_TRACKER = "sqlite:////dev/null/mlflow.db"
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +82,13 @@ def test_its_gates_pass_and_a_loss_that_rose_or_a_third_file_does_not(trained: T
     checkpoint = trained.checkpoint
     rose = checkpoint.model_copy(update={"final_validation_loss": checkpoint.first_validation_loss + 0.01})
     lost = checkpoint.model_copy(update={"final_validation_loss": math.nan})
+    stayed = checkpoint.model_copy(update={"final_validation_loss": checkpoint.first_validation_loss})
     fat = checkpoint.model_copy(update={"adapter": checkpoint.adapter.model_copy(update={"files": 3})})
     assert converged.judge(rose).outcome == "FAIL"
     assert converged.judge(lost).outcome == "ERROR"
+    assert converged.judge(stayed).outcome == "FAIL"
+    for unknown in (math.nan, math.inf):
+        assert converged.judge(checkpoint.model_copy(update={"first_validation_loss": unknown})).outcome == "ERROR"
     assert safe.judge(fat).outcome == "FAIL"
 
 
@@ -94,6 +103,36 @@ def test_its_mlflow_run_is_finished_and_can_be_reproduced_from(trained: Trained)
     assert {"base_model", "prompt", "code_version", "line", "dagster_run_id"} <= run.data.tags.keys()
     for name, steps in {"train_loss": list(range(1, STEPS + 1)), "validation_loss": [0, 5, 10, STEPS]}.items():
         assert [metric.step for metric in client.get_metric_history(run_id, name)] == steps
+    files = {file.path for file in client.list_artifacts(run_id, "curve")}
+    assert files == {"curve/curve.json", "curve/curve.png"}
+
+
+class BlindCompute(Compute):
+    """Its children don't reach the tracker that the asset reaches."""
+
+    def run(self, context: dg.AssetExecutionContext, module: str, request: Json, title: str) -> Json:
+        return super().run(context, module, {**request, "tracking_uri": NO_TRACKER}, title)
+
+
+def test_a_child_without_a_tracker_trains_on_and_its_curve_arrives_afterwards(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trained.bench, "compute", BlindCompute())
+    result = trained.bench.run(seed=11)
+    assert result.success, failures(result)
+    run_id = str(materialized(result)["checkpoint"]["mlflow_run_id"])
+    history = trained.bench.tracking.client.get_metric_history(run_id, "train_loss")
+    assert [metric.step for metric in history] == list(range(1, STEPS + 1))
+    assert trained.bench.tracking.client.get_run(run_id).info.status == "FINISHED"
+
+
+def test_a_tracker_lost_after_training_is_a_warning(
+    trained: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    curve = trained.bench.store.path(trained.checkpoint.curve)
+    with caplog.at_level(logging.WARNING):
+        log_curve(Tracking(NO_TRACKER, tmp_path), "a-run", curve, tracked=False, log=logging.getLogger("asset"))
+    assert "MLflow run a-run lacks its curve" in caplog.text
 
 
 def test_a_second_run_trains_nothing_and_opens_no_mlflow_run(trained: Trained) -> None:
