@@ -23,7 +23,7 @@ demo: setup ## a real data set and a real model all the way to a served, gated r
 	$(BIN)/python -m llm_assets.show $(LINE)
 
 test: $(READY) lint ## lint, type-check and test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.ready ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

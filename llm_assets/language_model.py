@@ -27,8 +27,8 @@ transformers.utils.logging.disable_progress_bar()
 Example = tuple[list[int], int]
 Messages = Sequence[Mapping[str, str]]
 
-PACK_TOKENS = 2048
-"""Tokens of one forward pass: bounds the memory of attention masks and logits."""
+PACK_TOKENS = 1024
+"""Tokens of one pass: bounds memory. Training SmolLM2-135M peaks at 3.3 GB with 1024, at 5.7 GB with 2048."""
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 """Endings of weight files that run code when they are read."""
 

@@ -106,7 +106,7 @@ class DatasetVersion(Record):
     categories: dict[str, int]
     languages: dict[str, int]
     contaminated: int
-    """Training rows that were left out because an evaluation set holds the same prompt and answer."""
+    """Training rows that were left out because a chat evaluation set holds the same answer."""
 
 
 class Quarantine(Record):

@@ -20,8 +20,12 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def environment_of_its_own() -> Iterator[None]:
-    """What a library writes into the environment, as MLflow does with its address, ends with the test."""
-    before = dict(os.environ)
+    """What a library writes into the environment, as MLflow does with its address, ends with the test.
+
+    A fixture of a wider scope is made before this one: what it left of MLflow's is taken away here.
+    """
+    before = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
     yield
     os.environ.clear()
     os.environ.update(before)

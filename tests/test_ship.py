@@ -14,6 +14,7 @@ COMPUTED = ("dataset", "evaluation_sets", "base_model", "prompt", "checkpoint", 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Iterator[Workbench]:
     bench = Workbench(tmp_path_factory.mktemp("platform"), tiny_model_dir)
+    bench.write_line("tiny", "chat/one", seed=0)
     yield bench
     bench.serving.stop_all()
 

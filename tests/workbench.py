@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def mend(folder: Path) -> None:
 class Workbench:
     """One platform."""
 
-    def __init__(self, folder: Path, model: Path) -> None:
+    def __init__(self, folder: Path, model: Path, write: Callable[[Path], Sequence[str]] = write_data) -> None:
         self.folder = folder
         self.model = model
         self.settings = Settings.from_env({"LLM_HOME": str(folder / ".llm"), "LLM_LINES": str(folder / "lines")})
@@ -101,8 +101,8 @@ class Workbench:
         self.dagster_home = self.settings.home / "dagster"
         self.dagster_home.mkdir(parents=True)
         (self.dagster_home / "dagster.yaml").write_text((ROOT / "deploy" / "dagster.yaml").read_text())
-        make_registry(self.registry, write_data)
-        self.write_line("tiny", "chat/one", seed=0)
+        make_registry(self.registry, write)
+        self.settings.lines_dir.mkdir()
 
     @property
     def environ(self) -> dict[str, str]:
@@ -117,21 +117,20 @@ class Workbench:
 
     def write_line(self, name: str, train: str, seed: int) -> Path:
         path = self.settings.lines_dir / f"{name}.yaml"
-        path.parent.mkdir(exist_ok=True)
         path.write_text(LINE.format(model=self.model, train=train, seed=seed))
         return path
 
-    def dagster(self, *arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def dagster(self, *arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
         """A real `dagster` command on this platform; output is stdout and stderr together."""
         command = [str(Path(sys.executable).parent / "dagster"), *arguments, "-f", "definitions.py"]
         return subprocess.run(
             command,
             cwd=ROOT,
-            env={**self.environ, **(environ or {})},
+            env=self.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=400,
+            timeout=timeout,
             check=False,
         )
 

@@ -1,5 +1,6 @@
 """Assets of the data stage: what the registry holds, the evaluation sets, the dataset and what was left out of it."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ CODE = tuple(
 
 def definitions_for(line: Line) -> dg.Definitions:
     """Assets and checks of one line's data stage."""
+    # Observable source assets are beta in name only: Dagster would say so on every start of every process.
+    warnings.filterwarnings("ignore", "Function `observable_source_asset`", dg.BetaWarning)
     return dg.Definitions(
         assets=[_source_dataset(line), _evaluation_sets(line), _dataset(line)],
         asset_checks=[

@@ -32,6 +32,10 @@ def convert(request: Json, pipes: PipesContext) -> Json:
             setattr(model, attribute, None)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
+    # GGUF names the ends of a text by number; the converted tokenizer guesses, and not always the same.
+    end = model.config.eos_token_id
+    if end is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end[0] if isinstance(end, list) else end)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {"folder": str(folder)}
