@@ -33,7 +33,7 @@ from llm_assets.training.live import LiveMetrics
 from llm_assets.training.request import Trained, TrainingRequest
 from resources.errors import ModelError, TrainingError
 
-VALIDATION_ROWS = 64
+VALIDATION_ROWS = 32
 """Enough to see a trend, few enough to cost seconds."""
 CLIP = 1.0
 
