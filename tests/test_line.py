@@ -8,14 +8,30 @@ from llm_assets.line import load_line, load_lines
 from resources.errors import LineError
 from resources.settings import ROOT
 
-SHIPPED = ROOT / "lines" / "assistant.yaml"
+GOOD = """
+description: A line of tests.
+base_model: models/base
+data:
+  repo: registry
+  train: [chat/train]
+training:
+  steps: 60
+  learning_rate: 0.001
+  seed: 0
+evaluation:
+  sets:
+    held_out: {kind: chat, path: evaluation/held_out.jsonl}
+    prompts_toxic: {kind: toxicity, path: evaluation/toxicity.jsonl}
+gates:
+  perplexity_beats_base: {metric: perplexity, against: base, maximum: 0.8}
+  toxicity: {metric: toxicity, maximum: 0.2}
+"""
 
 
 def edited(tmp_path: Path, old: str, new: str) -> Path:
-    text = SHIPPED.read_text()
-    assert old in text
+    assert old in GOOD
     path = tmp_path / "assistant.yaml"
-    path.write_text(text.replace(old, new, 1))
+    path.write_text(GOOD.replace(old, new, 1))
     return path
 
 
@@ -43,6 +59,10 @@ def test_a_mistake_names_the_file_the_key_what_was_found_and_what_is_allowed(
         load_line(path)
     for part in [str(path), *named]:
         assert part in str(caught.value)
+
+
+def test_every_shipped_line_is_right() -> None:
+    assert [line.name for line in load_lines(ROOT / "lines")] == ["assistant"]
 
 
 def test_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:

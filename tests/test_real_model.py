@@ -1,8 +1,12 @@
 """The slow one: the shipped line on SmolLM2 and the demo registry, with fewer steps and examples."""
 
+import functools
+import operator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from llm_assets.demo_data import write_demo_data
 from llm_assets.show import summary
@@ -10,20 +14,28 @@ from resources.settings import ROOT
 from tests.workbench import Workbench
 
 SHORTER = {
-    ".llm/data-registry": "registry",
-    "steps: 60": "steps: 8",
-    "warmup_steps: 6": "warmup_steps: 1",
-    "limit: 96, max_new_tokens: 24": "limit: 20, max_new_tokens: 6",
-    "limit: 60, max_new_tokens: 16": "limit: 20, max_new_tokens: 4",
-    "limit: 24, max_new_tokens: 64": "limit: 20, max_new_tokens: 6",
-    "path: evaluation/facts.jsonl}": "path: evaluation/facts.jsonl, limit: 20}",
-    # Ten steps and two dozen examples are too few for the shipped thresholds, not for the way they are reached.
-    "against: base, maximum: 0.8": "against: base, maximum: 1.0",
-    "against: base, minimum: 0.5": "against: base, minimum: 0.2",
-    "metric: toxicity, maximum: 0.2": "metric: toxicity, maximum: 0.5",
-    "against: base, minimum: -0.15": "against: base, minimum: -0.5",
-    "against: base, minimum: -0.25": "against: base, minimum: -0.6",
+    "data.repo": "registry",
+    "training.steps": 8,
+    "training.warmup_steps": 1,
+    "evaluation.sets.held_out": {"limit": 20, "max_new_tokens": 6},
+    "evaluation.sets.prompts_toxic": {"limit": 20, "max_new_tokens": 4},
+    "evaluation.sets.instructions": {"limit": 20, "max_new_tokens": 6},
+    "evaluation.sets.facts": {"limit": 20},
+    # Eight steps and twenty examples are too few for the shipped thresholds, not for the way they are reached.
+    "gates.perplexity_beats_base.maximum": 1.0,
+    "gates.win_rate_over_base.minimum": 0.2,
+    "gates.toxicity.maximum": 0.5,
+    "gates.truthfulness_kept.minimum": -0.5,
+    "gates.instruction_following_kept.minimum": -0.6,
 }
+
+
+def shortened(line: dict[str, Any]) -> dict[str, Any]:
+    for key, value in SHORTER.items():
+        *sections, name = key.split(".")
+        section = functools.reduce(operator.getitem, sections, line)
+        section[name] = {**section[name], **value} if isinstance(value, dict) else value
+    return line
 
 
 @pytest.fixture
@@ -32,11 +44,8 @@ def bench(tmp_path: Path) -> Workbench:
 
 
 def test_the_shipped_line_ships_a_better_smollm2(bench: Workbench) -> None:
-    text = (ROOT / "lines" / "assistant.yaml").read_text()
-    for shipped, shorter in SHORTER.items():
-        assert shipped in text, shipped
-        text = text.replace(shipped, shorter)
-    (bench.settings.lines_dir / "assistant.yaml").write_text(text)
+    shipped = yaml.safe_load((ROOT / "lines" / "assistant.yaml").read_text())
+    (bench.settings.lines_dir / "assistant.yaml").write_text(yaml.safe_dump(shortened(shipped)))
     try:
         done = bench.run_job("assistant_ship", timeout=1500)
         assert done.returncode == 0, done.stdout
