@@ -29,7 +29,7 @@ from llm_assets.evaluation.outputs import (
 )
 from llm_assets.evaluation.page import publish
 from llm_assets.evaluation.perplexity import Perplexity
-from llm_assets.evaluation.request import EvaluationRequest
+from llm_assets.evaluation.request import Evaluation, EvaluationRequest, ScoringRequest
 from llm_assets.evaluation.samples import Measured
 from llm_assets.evaluation.task import Score, Scores, Task, read_scores, write_scores
 from llm_assets.evaluation.toxicity import Toxicity
@@ -45,9 +45,9 @@ Log = Callable[[str], Any]
 
 
 class Evaluator:
-    """One evaluation, step by step."""
+    """Asks models, scores what they say and measures; a set or a model that was there before costs nothing."""
 
-    def __init__(self, request: EvaluationRequest, log: Log) -> None:
+    def __init__(self, request: ScoringRequest, log: Log) -> None:
         self.request = request
         self.log = log
         self.store = request.store
@@ -64,8 +64,8 @@ class Evaluator:
         ]
         self.tasks = {name: [task for task in tasks if task.kind == found.kind] for name, found in sets.items()}
 
-    def run(self) -> Json:
-        """Everything; returns an `Evaluation` as JSON."""
+    def measured(self) -> tuple[list[Measured], list[Measurement]]:
+        """Every set after every model was asked and scored, and what its scores amount to."""
         self._ask_models()
         measured: list[Measured] = []
         measurements: list[Measurement] = []
@@ -83,8 +83,7 @@ class Evaluator:
             + ", ".join(f"{count} {what} computed" for what, count in self.computed.items())
             + "; all others were there."
         )
-        report = publish(self.request, self.store, measurements, measured)
-        return {"report": report.content(), "computed": self.computed}
+        return measured, measurements
 
     def _ask_models(self) -> None:
         """Make the outputs that are missing, loading each base model once."""
@@ -138,7 +137,7 @@ class Evaluator:
         )
 
     def _scores(self, task: Task, outputs: Outputs, examples: list[Example], said: list[Output]) -> Scores:
-        judge = self.request.identity.judge if isinstance(task, WinRate) else ""
+        judge = self.request.judge if isinstance(task, WinRate) else ""
         parts = {"task": task.name, "outputs": outputs.digest, "judge": judge, "code": self.request.code["scores"]}
 
         def compute() -> Scores:
@@ -199,7 +198,11 @@ def _unreachable() -> Outputs:
 
 def evaluate(request: Json, pipes: PipesContext) -> Json:
     """The child's work, see `resources/compute.py`."""
-    return Evaluator(EvaluationRequest.model_validate(request), pipes.log.info).run()
+    parsed = EvaluationRequest.model_validate(request)
+    evaluator = Evaluator(parsed, pipes.log.info)
+    measured, measurements = evaluator.measured()
+    report = publish(parsed, evaluator.store, measurements, measured)
+    return Evaluation(report=report, computed=evaluator.computed).content()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ class Example:
     """The conversation before the answer; empty where only statements are compared."""
     reference: str = ""
     """The human answer, where the set has one."""
+    source: str = ""
+    """The document it comes from; examples of one document are not independent. Default: the example itself."""
     slices: tuple[str, ...] = ()
     """For example ("language=english", "category=sports")."""
     target: dict[str, Any] = field(default_factory=dict)
@@ -64,11 +66,12 @@ def read_examples(folder: Path, evaluation_set: EvaluationSet) -> list[Example]:
 
 def _example(kind: EvaluationKind, row: Mapping[str, Any]) -> Example:
     slices = tuple(f"{name}={row[name]}" for name in SLICED_BY if row.get(name))
+    source = str(row.get("source") or row["id"])
     if kind == "chat":
         *messages, answer = row["messages"]
         if answer["role"] != "assistant" or not messages:
             raise ValueError("the last message must be the assistant's answer to an earlier one")
-        return Example(row["id"], messages, answer["content"], slices)
+        return Example(row["id"], messages, answer["content"], source, slices)
     keys = {"toxicity": (), "truthfulness": ("true", "false"), "instructions": ("instruction_ids", "arguments")}[kind]
     messages = [{"role": "user", "content": row["prompt"]}] if row["prompt"] else []
-    return Example(row["id"], messages, slices=slices, target={key: row[key] for key in keys})
+    return Example(row["id"], messages, source=source, slices=slices, target={key: row[key] for key in keys})
