@@ -210,7 +210,8 @@ def _keys_at(where: list[str]) -> list[str]:
     definitions = schema.get("$defs", {})
     node = schema
     for part in where:
-        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+        named = node.get("properties", {}).get(part) or node.get("additionalProperties")
+        node = named or next(iter(node.get("patternProperties", {}).values()), {})
         for option in node.get("anyOf", []):
             node = option if "$ref" in option else node
         node = definitions.get(node.get("$ref", "").rsplit("/", 1)[-1], node)
