@@ -29,7 +29,9 @@ from resources.store import ArtifactStore
 
 FOLDER = "llm_assets/evaluation"
 OUTPUTS_CODE = code_version(
-    "llm_assets/choices.py", "llm_assets/language_model.py", f"{FOLDER}/outputs.py", f"{FOLDER}/examples.py"
+    "llm_assets/choices.py",
+    "llm_assets/language_model.py",
+    *(f"{FOLDER}/{name}.py" for name in ("answers", "examples", "outputs")),
 )
 SCORES_CODE = code_version(
     *(
