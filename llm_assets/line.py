@@ -206,12 +206,11 @@ def _lower(text: str) -> str:
 
 def _keys_at(where: list[str]) -> list[str]:
     """The keys that a section allows, following annotations from the root."""
-    schema: Any = Line.model_json_schema()
-    definitions = schema.get("$defs", {})
-    node = schema
+    node: Any = Line.model_json_schema()
+    definitions = node.get("$defs", {})
     for part in where:
         named = node.get("properties", {}).get(part) or node.get("additionalProperties")
-        node = named or next(iter(node.get("patternProperties", {}).values()), {})
+        node = named or next(iter(dict(node.get("patternProperties", {})).values()), {})
         for option in node.get("anyOf", []):
             node = option if "$ref" in option else node
         node = definitions.get(node.get("$ref", "").rsplit("/", 1)[-1], node)

@@ -37,7 +37,11 @@ from resources.settings import Settings
 from resources.store import ArtifactStore
 
 FOLDER = "llm_assets/evaluation"
-OUTPUTS_CODE = code_version("llm_assets/language_model.py", f"{FOLDER}/outputs.py", f"{FOLDER}/examples.py")
+OUTPUTS_CODE = code_version(
+    "llm_assets/choices.py",
+    "llm_assets/language_model.py",
+    *(f"{FOLDER}/{name}.py" for name in ("answers", "examples", "outputs")),
+)
 SCORES_CODE = code_version(
     *(
         f"{FOLDER}/{name}.py"
@@ -58,7 +62,10 @@ SCORES_CODE = code_version(
     )
 )
 CODE = {"outputs": OUTPUTS_CODE, "scores": SCORES_CODE}
-REPORT_CODE = code_version(FOLDER, "llm_assets/gates.py", "llm_assets/gate_spec.py", "llm_assets/language_model.py")
+REPORT_CODE = code_version(
+    FOLDER,
+    *(f"llm_assets/{name}.py" for name in ("choices", "gate_spec", "gates", "language_model")),
+)
 
 
 def definitions_for(line: Line) -> dg.Definitions:

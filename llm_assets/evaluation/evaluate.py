@@ -14,11 +14,13 @@ from dagster_pipes import PipesContext
 from tqdm import tqdm
 
 from llm_assets.child import Json, serve
+from llm_assets.evaluation.answers import AnswerCache, prompt_keys
 from llm_assets.evaluation.examples import Example, read_examples
 from llm_assets.evaluation.instruction_following import InstructionFollowing
 from llm_assets.evaluation.judge import EmbeddingJudge
 from llm_assets.evaluation.measurements import Measurements, measure
 from llm_assets.evaluation.outputs import (
+    FILE,
     Output,
     Outputs,
     Solver,
@@ -51,7 +53,9 @@ class Evaluator:
         self.request = request
         self.log = log
         self.store = request.store
-        self.computed = {"outputs": 0, "scores": 0, "measurements": 0}
+        self.answers: dict[str, AnswerCache] = {}
+        """Subject digest -> what it was asked before."""
+        self.computed = {"outputs": 0, "answers": 0, "scores": 0, "measurements": 0}
         sets = request.sets.sets
         self.examples = {name: read_examples(self.store.path(found.rows), found) for name, found in sets.items()}
         judge = request.line.evaluation.judge
@@ -86,14 +90,17 @@ class Evaluator:
         return measured, measurements
 
     def _ask_models(self) -> None:
-        """Make the outputs that are missing, loading each base model once."""
+        """Make the outputs that are missing, loading a base model at most once, and only to ask something new."""
         missing: dict[str, list[tuple[str, Subject, str]]] = {}
         seen: set[str] = set()
         for model, subject in self.request.subjects.items():
             for name in self.examples:
                 key = self._output_key(subject, name)
                 if key not in seen and Outputs.published(self.store, key) is None:
-                    missing.setdefault(subject.base.digest, []).append((model, subject, name))
+                    if self._unasked(subject, name):
+                        missing.setdefault(subject.base.digest, []).append((model, subject, name))
+                    else:
+                        self._publish_outputs(subject, name)
                 seen.add(key)
         for work in missing.values():
             self._ask_one_base(work)
@@ -109,18 +116,39 @@ class Evaluator:
             if subject.adapter and subject.adapter.digest not in attached:
                 model = attach_adapter(model, self.store.path(subject.adapter), subject.adapter.digest)
                 attached.add(subject.adapter.digest)
-            with _speaking_as(model, subject, adapted=bool(attached)), self._progress(name, set_name) as progress:
+            unasked = self._unasked(subject, set_name)
+            progressing = self._progress(name, set_name, len(unasked))
+            with _speaking_as(model, subject, adapted=bool(attached)), progressing as progress:
                 batch = self.request.line.evaluation.batch_size
                 solver = Solver(model, tokenizer, subject.system, batch, progress)
                 spec = self.request.line.evaluation.sets[set_name]
-                outputs = solver.solve(spec.kind, self.examples[set_name], spec.max_new_tokens)
-            rows = self.store.put_files({"outputs.jsonl": write_outputs(outputs)})
-            self.store.put_result(self._output_key(subject, set_name), Outputs(rows=rows).save(self.store))
+                outputs = solver.solve(spec.kind, list(unasked.values()), spec.max_new_tokens)
+            self._answers(subject).add(dict(zip(unasked, outputs, strict=True)))
+            self._publish_outputs(subject, set_name)
             self.computed["outputs"] += 1
+            self.computed["answers"] += len(unasked)
+
+    def _answers(self, subject: Subject) -> AnswerCache:
+        if subject.digest not in self.answers:
+            self.answers[subject.digest] = AnswerCache(self.store, subject, self.request.code["outputs"])
+        return self.answers[subject.digest]
+
+    def _prompt_keys(self, set_name: str) -> list[str]:
+        spec = self.request.line.evaluation.sets[set_name]
+        return prompt_keys(spec.kind, self.examples[set_name], spec.max_new_tokens)
+
+    def _unasked(self, subject: Subject, set_name: str) -> dict[str, Example]:
+        """The prompts of a set that this model was never asked, by key."""
+        return self._answers(subject).missing(self._prompt_keys(set_name), self.examples[set_name])
+
+    def _publish_outputs(self, subject: Subject, set_name: str) -> None:
+        outputs = self._answers(subject).outputs(self._prompt_keys(set_name), self.examples[set_name])
+        rows = self.store.put_files({FILE: write_outputs(outputs)})
+        self.store.put_result(self._output_key(subject, set_name), Outputs(rows=rows).save(self.store))
 
     @contextmanager
-    def _progress(self, model: str, set_name: str) -> Iterator[Callable[[int], Any]]:
-        total = answers_wanted(self.request.sets.sets[set_name].kind, len(self.examples[set_name]))
+    def _progress(self, model: str, set_name: str, examples: int) -> Iterator[Callable[[int], Any]]:
+        total = answers_wanted(self.request.sets.sets[set_name].kind, examples)
         start = time.monotonic()
         with tqdm(total=total, desc=f"{model} on {set_name}", unit="answer", mininterval=1) as bar:
             yield bar.update

@@ -31,7 +31,8 @@ def measure(
     measured is absent, never NaN.
 
     Args:
-        scores: model (`base`, and of `candidate` and `champion` those there are) -> its scores, in the order of the examples.
+        scores: model (`base`, and of `candidate` and `champion` those there are) -> its scores, in the order of the
+            examples.
         confidence: of each bound.
     """
     found = []

@@ -74,4 +74,4 @@ class Evaluation(Record):
 
     report: EvaluationReport
     computed: dict[str, int]
-    """`outputs`, `scores` and `measurements` -> how many were not there yet."""
+    """`outputs` (of a model to a set), the `answers` in them, `scores` and `measurements` -> how many were new."""

@@ -178,7 +178,7 @@ def test_a_first_evaluation_computes_everything_and_names_what_it_is_about(
 ) -> None:
     made = first[1]
     # the base was asked and scored by the calibration
-    assert made.computed == {"outputs": 2, "scores": 3, "measurements": 3}
+    assert made.computed == {"outputs": 2, "answers": 44, "scores": 3, "measurements": 3}
     assert made.report.checkpoint == bench.trained.checkpoint.digest
     assert made.report.base_model == bench.trained.base_model.digest
     assert made.report.evaluation_sets == bench.sets.digest
@@ -211,9 +211,44 @@ def test_a_changed_threshold_asks_no_model_and_scores_nothing(bench: Bench, repo
     compute = Watched(child=False)
     bench.run(compute)
     (made,) = compute.made
-    assert made.computed == {"outputs": 0, "scores": 0, "measurements": 0}
+    assert made.computed == {"outputs": 0, "answers": 0, "scores": 0, "measurements": 0}
     assert made.report.measurements == report.measurements
     assert made.report.page != report.page
+
+
+def test_a_changed_prompt_is_one_answer_per_model_and_a_shorter_set_none(
+    bench: Bench, report: EvaluationReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bench.sets
+    rows = [json.loads(row) for row in (bench.store.path(whole.sets["facts"].rows) / "set.jsonl").open()]
+    held_out = whole.sets["held_out"]
+
+    def evaluated(facts: list[dict[str, Any]], chats: int) -> Evaluation:
+        found = EvaluationSet(kind="truthfulness", rows=bench.store.put_files({"set.jsonl": jsonl(facts)}), size=20)
+        sets = {"held_out": held_out.model_copy(update={"size": chats}), "facts": found}
+        monkeypatch.setattr(bench, "sets", EvaluationSets(objects={"held_out.jsonl": "md5"}, sets=sets))
+        compute = Watched(child=False)
+        bench.run(compute)
+        return compute.made[0]
+
+    rows[3] = {**rows[3], "true": "Three is three."}
+    changed = evaluated(rows, 24)
+    # of the candidate; the base's one answer was asked for by the calibration
+    assert (changed.computed["outputs"], changed.computed["answers"]) == (1, 1)
+    monkeypatch.setattr("llm_assets.language_model.load_model", _never)
+    shorter = evaluated(rows[::-1], 23)
+    assert (shorter.computed["outputs"], shorter.computed["answers"]) == (0, 0)
+    assert shorter.report.find("truthfulness") == changed.report.find("truthfulness")
+    samples = [
+        pl.read_parquet(bench.store.path(each.samples) / "samples.parquet").filter(pl.col("set") == "held_out")
+        for each in (report, shorter.report)
+    ]
+    assert samples[1].height == 23
+    assert samples[0].filter(pl.col("id").is_in(samples[1]["id"].to_list())).equals(samples[1])
+
+
+def _never(folder: Path) -> Any:
+    raise AssertionError(f"loaded {folder}")
 
 
 def test_a_champion_that_says_the_same_is_neither_better_nor_worse(bench: Bench, report: EvaluationReport) -> None:
