@@ -28,7 +28,9 @@ from resources.settings import Settings
 from resources.store import ArtifactStore
 
 FOLDER = "llm_assets/evaluation"
-OUTPUTS_CODE = code_version("llm_assets/language_model.py", f"{FOLDER}/outputs.py", f"{FOLDER}/examples.py")
+OUTPUTS_CODE = code_version(
+    "llm_assets/choices.py", "llm_assets/language_model.py", f"{FOLDER}/outputs.py", f"{FOLDER}/examples.py"
+)
 SCORES_CODE = code_version(
     *(
         f"{FOLDER}/{name}.py"
@@ -46,7 +48,7 @@ SCORES_CODE = code_version(
         )
     )
 )
-REPORT_CODE = code_version(FOLDER, "llm_assets/gates.py", "llm_assets/language_model.py")
+REPORT_CODE = code_version(FOLDER, "llm_assets/choices.py", "llm_assets/gates.py", "llm_assets/language_model.py")
 
 
 def definitions_for(line: Line) -> dg.Definitions:
