@@ -42,7 +42,13 @@ _WORKINGS: dict[str, Callable[[Json], str]] = {
 def reasoning_set() -> list[Json]:
     """The held-out problems, as rows of an evaluation set of kind `reasoning`."""
     return [
-        {"id": f"{task}-{number:04d}", "prompt": entry["question"].strip(), "task": task, "entry": entry, **_labels(task)}
+        {
+            "id": f"{task}-{number:04d}",
+            "prompt": entry["question"].strip(),
+            "task": task,
+            "entry": entry,
+            **_labels(task),
+        }
         for task in TASKS
         for number, entry in _problems(task, HELD_OUT_SEED, HELD_OUT_EACH)
     ]

@@ -29,26 +29,45 @@ from resources.store import ArtifactStore
 
 FOLDER = "llm_assets/evaluation"
 OUTPUTS_CODE = code_version(
-    "llm_assets/choices.py", "llm_assets/language_model.py", f"{FOLDER}/outputs.py", f"{FOLDER}/examples.py"
+    "llm_assets/choices.py",
+    "llm_assets/harness.py",
+    "llm_assets/language_model.py",
+    f"{FOLDER}/outputs.py",
+    f"{FOLDER}/examples.py",
 )
 SCORES_CODE = code_version(
+    "llm_assets/data/text.py",
     *(
         f"{FOLDER}/{name}.py"
         for name in (
             "binary",
+            "custom",
             "estimates",
+            "exact_match",
             "instruction_following",
             "judge",
+            "lm_eval_task",
+            "mean",
             "measurements",
+            "multiple_choice",
             "perplexity",
+            "reasoning",
+            "refusal",
             "task",
             "toxicity",
             "truthfulness",
             "win_rate",
         )
-    )
+    ),
 )
-REPORT_CODE = code_version(FOLDER, "llm_assets/choices.py", "llm_assets/gates.py", "llm_assets/language_model.py")
+REPORT_CODE = code_version(
+    FOLDER,
+    "llm_assets/choices.py",
+    "llm_assets/data/text.py",
+    "llm_assets/gates.py",
+    "llm_assets/harness.py",
+    "llm_assets/language_model.py",
+)
 
 
 def definitions_for(line: Line) -> dg.Definitions:

@@ -14,10 +14,14 @@ from dagster_pipes import PipesContext
 from tqdm import tqdm
 
 from llm_assets.child import Json, serve
+from llm_assets.evaluation.custom import Custom
+from llm_assets.evaluation.exact_match import ExactMatch
 from llm_assets.evaluation.examples import Example, read_examples
 from llm_assets.evaluation.instruction_following import InstructionFollowing
 from llm_assets.evaluation.judge import EmbeddingJudge
+from llm_assets.evaluation.lm_eval_task import LmEval
 from llm_assets.evaluation.measurements import Measurements, measure
+from llm_assets.evaluation.multiple_choice import MultipleChoice
 from llm_assets.evaluation.outputs import (
     Output,
     Outputs,
@@ -29,6 +33,8 @@ from llm_assets.evaluation.outputs import (
 )
 from llm_assets.evaluation.page import publish
 from llm_assets.evaluation.perplexity import Perplexity
+from llm_assets.evaluation.reasoning import Reasoning
+from llm_assets.evaluation.refusal import Refusal
 from llm_assets.evaluation.request import EvaluationRequest
 from llm_assets.evaluation.samples import Measured
 from llm_assets.evaluation.task import Score, Scores, Task, read_scores, write_scores
@@ -61,8 +67,15 @@ class Evaluator:
             Toxicity(),
             Truthfulness(),
             InstructionFollowing(),
+            MultipleChoice(),
+            ExactMatch(),
+            Reasoning(),
+            Refusal(),
         ]
-        self.tasks = {name: [task for task in tasks if task.kind == found.kind] for name, found in sets.items()}
+        self.tasks = {
+            name: [task for task in (*tasks, *self._own_tasks(name)) if task.kind == found.kind]
+            for name, found in sets.items()
+        }
 
     def run(self) -> Json:
         """Everything; returns an `Evaluation` as JSON."""
@@ -85,6 +98,12 @@ class Evaluator:
         )
         report = publish(self.request, self.store, measurements, measured)
         return {"report": report.content(), "computed": self.computed}
+
+    def _own_tasks(self, set_name: str) -> list[Task]:
+        """The tasks that are another one on every set."""
+        spec, found = self.request.line.evaluation.sets[set_name], self.request.sets.sets[set_name]
+        source = self.store.path(found.function) / "function.py" if found.function else None
+        return [Custom(spec.function, source), LmEval(spec.lm_metric)]
 
     def _ask_models(self) -> None:
         """Make the outputs that are missing, loading each base model once."""
@@ -114,7 +133,11 @@ class Evaluator:
                 batch = self.request.line.evaluation.batch_size
                 solver = Solver(model, tokenizer, subject.system, batch, progress)
                 spec = self.request.line.evaluation.sets[set_name]
-                outputs = solver.solve(spec.kind, self.examples[set_name], spec.max_new_tokens)
+                if spec.kind == "lm_eval":
+                    folder = self.store.path(self.request.sets.sets[set_name].rows)
+                    outputs = solver.run_harness(folder, self.examples[set_name])
+                else:
+                    outputs = solver.solve(spec.kind, self.examples[set_name], spec.max_new_tokens)
             rows = self.store.put_files({"outputs.jsonl": write_outputs(outputs)})
             self.store.put_result(self._output_key(subject, set_name), Outputs(rows=rows).save(self.store))
             self.computed["outputs"] += 1
@@ -134,12 +157,13 @@ class Evaluator:
         found = self.request.sets.sets[set_name]
         wanted = self.request.line.evaluation.sets[set_name].max_new_tokens
         return digest_of(
-            {"model": subject.digest, "set": found.digest, "tokens": wanted, "code": self.request.code["outputs"]}
+            {"model": subject.digest, "set": found.rows.digest, "tokens": wanted, "code": self.request.code["outputs"]}
         )
 
     def _scores(self, task: Task, outputs: Outputs, examples: list[Example], said: list[Output]) -> Scores:
         judge = self.request.identity.judge if isinstance(task, WinRate) else ""
         parts = {"task": task.name, "outputs": outputs.digest, "judge": judge, "code": self.request.code["scores"]}
+        parts["identity"] = task.identity
 
         def compute() -> Scores:
             scores = task.score_all(examples, said)
