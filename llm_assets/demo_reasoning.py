@@ -14,7 +14,6 @@ TRAIN_EACH, HELD_OUT_EACH = 400, 60
 """Problems per task, before those that repeat another one are left out."""
 TASKS: dict[str, Json] = {
     "chain_sum": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
-    "family_relationships": {"min_family_size": 4, "max_family_size": 4},
     "needle_haystack": {"min_num_statements": 3, "max_num_statements": 6},
     "number_filtering": {
         "min_numbers": 3,
@@ -25,16 +24,16 @@ TASKS: dict[str, Json] = {
         "max_value": 100,
     },
     "simple_equations": {"min_terms": 2, "max_terms": 2, "min_value": 1, "max_value": 10},
+    "spell_backward": {"min_word_len": 3, "max_word_len": 5},
     "word_sequence_reversal": {"min_words": 3, "max_words": 4},
 }
-"""Dataset of reasoning-gym -> its settings: small enough that a small model can learn something in minutes."""
+"""Dataset of reasoning-gym -> its settings: small enough that a small model can learn something in minutes. (Not
+`family_relationships`, whose answers are wrong in 0.1.25: it calls a son's wife his parents' father-in-law.)"""
 _WORKINGS: dict[str, Callable[[Json], str]] = {
     "chain_sum": lambda entry: f"{entry['metadata']['expression']} = {entry['answer']}",
-    "family_relationships": lambda entry: (
-        f"{entry['metadata']['person1']} is the {entry['answer']} of {entry['metadata']['person2']}."
-    ),
     "needle_haystack": lambda entry: entry["metadata"]["question"].replace("Who", entry["answer"], 1).split("?")[0],
     "simple_equations": lambda entry: f"{entry['metadata']['variable']} = {entry['answer']}",
+    "spell_backward": lambda entry: " ".join(entry["metadata"]["word"]),
 }
 """The line of working that a training answer begins with, where a task has one."""
 

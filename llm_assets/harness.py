@@ -109,7 +109,7 @@ def run_task(
     spec, task = read_task(folder), load_task(folder)
     # The library pads on the side it needs and would leave a changed tokenizer behind: it gets one of its own.
     lm = HFLM(pretrained=_plain(model), tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size, backend="causal")
-    asked = list(numbers)
+    asked = sorted(numbers)  # given in another order, the library would number the results wrongly
     with _inside(folder):
         found = evaluate(
             lm=lm,
@@ -120,7 +120,7 @@ def run_task(
             system_instruction=system or None if spec.chat_template else None,
             fewshot_as_multiturn=spec.chat_template,
         )
-    return _by_number(spec.task, found["samples"][spec.task], asked)
+    return _by_number(spec.task, found["samples"][spec.task], numbers)
 
 
 @functools.cache
