@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 
 from llm_assets.data.text import answer_form
-from llm_assets.evaluation.binary import BinaryTask
 from llm_assets.evaluation import reasoning
+from llm_assets.evaluation.binary import BinaryTask
 from llm_assets.evaluation.custom import Custom, load_function
 from llm_assets.evaluation.exact_match import ExactMatch
 from llm_assets.evaluation.examples import Example
@@ -275,7 +275,7 @@ def test_another_source_is_another_identity_and_equal_sources_are_one(tmp_path: 
 def test_a_function_that_can_t_be_loaded_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "function.py"
     path.write_text("import no_such_module\n\ndef grade(**_): return 1\n\nnumber = 1\n")
-    with pytest.raises(EvaluationError, match="can't be loaded .*no_such_module"):
+    with pytest.raises(EvaluationError, match=r"can't be loaded .*no_such_module"):
         load_function("a.py:grade", path)
     path.write_text("number = 1\n")
     with pytest.raises(EvaluationError, match="is int, not a function"):
