@@ -14,9 +14,10 @@ from resources.errors import EvaluationError
 def final_answer(output: str) -> str:
     """What an output gives as its answer: behind its last `Answer:`, to the end of that line; else its last line.
 
-    An `Answer:` with nothing behind it on its line takes the next line with a word in it.
+    `answer is:` counts as well, as chat models write it. A mark with nothing behind it on its line takes the next line
+    with a word in it.
     """
-    marked = re.split(r"answer\s*[:：]", output, flags=re.IGNORECASE)
+    marked = re.split(r"answer(?:\s+is)?\s*[:：]", output, flags=re.IGNORECASE)
     lines = [line.strip() for line in marked[-1].splitlines() if line.strip()]
     if not lines:
         return ""
@@ -27,7 +28,8 @@ class Reasoning(BinaryTask):
     """The share of problems whose final answer is verified as entirely right; higher is better.
 
     A verifier may give part of a point for an answer that is nearly right or wrapped in words. Here only 1.0 counts:
-    what the share says is how often an answer can be used as it is. One that breaks on an answer has not verified it.
+    what the share says is how often an answer can be used as it is, but for a full stop behind it. A verifier that
+    breaks on an answer has not verified it.
     """
 
     name = "reasoning"
@@ -48,7 +50,8 @@ class Reasoning(BinaryTask):
         answer = final_answer(test_case.actual_output or "")
         entry = test_case.metadata["entry"]
         try:
-            given = float(_verifier(test_case.metadata["task"]).score_answer(answer, entry))
+            verifier = _verifier(test_case.metadata["task"])
+            given = max(float(verifier.score_answer(form, entry)) for form in (answer, answer.removesuffix(".")))
         except EvaluationError:
             raise
         except Exception as error:  # noqa: BLE001 - foreign verifiers meet hostile text; one that breaks verifies nothing

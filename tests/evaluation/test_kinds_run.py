@@ -8,12 +8,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from llm_assets.data.harness_sets import read_harness_set
 from llm_assets.evaluation.evaluate import Evaluator
 from llm_assets.evaluation.outputs import Subject
 from llm_assets.evaluation.request import Evaluation, EvaluationRequest, Identity
 from llm_assets.line import Line
 from llm_assets.records import EvaluationKind, EvaluationSet, EvaluationSets
 from resources.store import ArtifactStore
+from tests.test_harness import ROWS, spec, write_task
 from tests.training.small_training import jsonl, trained_once
 
 N = 12
@@ -57,12 +59,16 @@ class Exam:
         }
         self.curve = trained.checkpoint.curve
         self.content = trained.bench.line().model_dump(mode="json")
+        self.capitals: Path | None = None
+        """Files of an lm_eval set."""
 
     def run(self, function: bytes = FUNCTION, code: str = "1") -> tuple[Evaluation, list[str]]:
         specs = {
             name: {"kind": kind, "path": f"{name}.jsonl", "max_new_tokens": 6, **more}
             for name, (kind, _, more) in SETS.items()
         }
+        if self.capitals:
+            specs["capitals"] = {"kind": "lm_eval", "path": "c", "task": "capitals", "lm_metric": "acc_norm"}
         gates = {"right": {"metric": "accuracy", "minimum": 0.0}}
         line = Line.model_validate({**self.content, "evaluation": {"sets": specs}, "gates": gates})
         put = self.store.put_files
@@ -75,6 +81,9 @@ class Exam:
             )
             for name, (kind, rows, more) in SETS.items()
         }
+        if self.capitals:
+            rows = self.store.put_tree(self.capitals)
+            sets["capitals"] = EvaluationSet(kind="lm_eval", rows=rows, size=len(ROWS))
         request = EvaluationRequest(
             store_url=self.store.url,
             store_cache=str(self.store.cache),
@@ -159,3 +168,24 @@ def test_a_function_that_fails_leaves_its_metric_missing_and_says_so(exam: Exam,
     assert any(line.startswith("custom on own is missing") for line in said)
     samples = pl.read_parquet(exam.store.path(failed.report.samples) / "samples.parquet")
     assert "returned 2, not a number from 0 to 1" in samples.filter(pl.col("set") == "own")["custom_note_base"][0]
+
+
+def test_an_lm_eval_task_is_asked_of_each_model_and_scored_document_by_document(
+    exam: Exam, made: Evaluation, tmp_path: Path
+) -> None:
+    pytest.importorskip("lm_eval")
+    write_task(tmp_path / "pulled")
+    read_harness_set(spec(), tmp_path / "pulled", tmp_path / "set")
+    exam.capitals = tmp_path / "set"
+    found, _ = exam.run()
+    exam.capitals = None
+    assert found.computed == {"outputs": 2, "scores": 2, "measurements": 1}
+    for metric, against in (("lm_eval", ""), ("base_lm_eval", ""), ("lm_eval", "base")):
+        measured = found.report.find(metric, against, "capitals")
+        assert measured is not None
+        assert measured.n == len(ROWS)
+    samples = pl.read_parquet(exam.store.path(found.report.samples) / "samples.parquet")
+    rows = samples.filter(pl.col("set") == "capitals")
+    assert set(rows["lm_eval_score_candidate"]) <= {0.0, 1.0}
+    assert rows["reference"].to_list() != rows["output_candidate"].to_list()
+    assert rows["output_base"].to_list() != rows["output_candidate"].to_list()

@@ -122,6 +122,7 @@ def test_articles_are_left_out_only_as_words() -> None:
         ("Answer: 57\nThat is it.", "57"),
         ("答案 Answer：57", "57"),
         ("First 43.\n57\n\n", "57"),
+        ("The answer is: 57.", "57."),
         ("The answer is 57", "The answer is 57"),
         ("Answer:", ""),
         ("", ""),
@@ -139,6 +140,7 @@ def verify(output: str, task: str = "chain_sum", answer: str = "57") -> Score:
 def test_only_a_fully_verified_answer_counts() -> None:
     pytest.importorskip("reasoning_gym")
     assert verify("Answer: 57").value == 1.0
+    assert verify("The answer is: 57.").value == 1.0
     partly = verify("Answer: it is 57")  # reasoning-gym gives a share of a point for an answer wrapped in words
     assert partly.value == 0.0
     assert "'it is 57' got 0." in partly.reason
