@@ -10,12 +10,30 @@ from llm_assets.records import EvaluationKind
 from llm_assets.spec import Bound, Count, ErrorRate, Positive, Section
 from resources.store import digest_of
 
-Metric = Literal["perplexity", "win_rate", "toxicity", "truthfulness", "instruction_following"]
+Metric = Literal[
+    "perplexity",
+    "win_rate",
+    "toxicity",
+    "truthfulness",
+    "instruction_following",
+    "accuracy",
+    "exact_match",
+    "reasoning",
+    "refusal",
+    "custom",
+    "lm_eval",
+]
 METRICS_OF: dict[EvaluationKind, tuple[Metric, ...]] = {
     "chat": ("perplexity", "win_rate"),
     "toxicity": ("toxicity",),
     "truthfulness": ("truthfulness",),
     "instructions": ("instruction_following",),
+    "multiple_choice": ("accuracy",),
+    "questions": ("exact_match",),
+    "reasoning": ("reasoning",),
+    "refusals": ("refusal",),
+    "custom": ("custom",),
+    "lm_eval": ("lm_eval",),
 }
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"perplexity", "toxicity"})
 Opponent = Literal["base", "champion"]

@@ -57,10 +57,37 @@ class EvaluationSetSpec(Section):
     """One evaluation set of the registry."""
 
     kind: EvaluationKind
-    path: str
+    path: str = ""
+    """In the registry: a JSONL file or a folder of them. Of kind lm_eval: a folder with the task's YAML and its data;
+    without one the task and its data are lm-eval-harness's own, from what its hub's cache on this machine holds."""
     limit: Count | None = None
     """Use the examples with the lowest id hashes, so that a larger set keeps the ones already used."""
     max_new_tokens: Count = 40
+    """Of an answer; an lm_eval task has its own."""
+    function: str = ""
+    """Of kind custom: `module.path:name` or `path/to/file.py:name` of a Python function that takes `input`, `output`
+    and `reference` as texts and returns a score from 0 (worst) to 1. Without it a sample scores by exact match."""
+    task: str = ""
+    """Of kind lm_eval: the task's name."""
+    lm_metric: str = "acc"
+    """Of kind lm_eval: the metric of the task to use, `acc_norm` or `exact_match`, say; with several filters
+    `exact_match,strict-match`."""
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    """Of kind lm_eval: examples shown before each question; default: the task's own number."""
+    chat_template: bool = False
+    """Of kind lm_eval: ask in the model's chat template, with the line's system prompt. lm-eval-harness does not."""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "EvaluationSetSpec":
+        if not self.path and self.kind != "lm_eval":
+            raise ValueError(f"a set of kind {self.kind} needs `path`, where it is in the registry")
+        if bool(self.task) != (self.kind == "lm_eval"):
+            raise ValueError("`task` names what a set of kind lm_eval runs: that kind needs it, no other has it")
+        if self.function and self.kind != "custom":
+            raise ValueError(f"`function` scores a set of kind custom; this one is of kind {self.kind}")
+        if self.function and not re.fullmatch(r"([^:\s]+\.py|[\w.]+):[A-Za-z_]\w*", self.function):
+            raise ValueError("`function` is `module.path:name` or `path/to/file.py:name`")
+        return self
 
 
 class JudgeSpec(Section):

@@ -116,16 +116,29 @@ class Quarantine(Record):
     reasons: dict[str, int]
 
 
-EvaluationKind = Literal["chat", "toxicity", "truthfulness", "instructions"]
+EvaluationKind = Literal[
+    "chat",
+    "toxicity",
+    "truthfulness",
+    "instructions",
+    "multiple_choice",
+    "questions",
+    "reasoning",
+    "refusals",
+    "custom",
+    "lm_eval",
+]
 
 
 class EvaluationSet(Record):
-    """One evaluation set as read from the registry: set.jsonl in `rows`."""
+    """One evaluation set as read from the registry: set.jsonl in `rows`; of kind lm_eval with the task beside it."""
 
     kind: EvaluationKind
     rows: Artifact
     size: int
     """Examples that are used, after the line's limit."""
+    function: Artifact | None = None
+    """function.py, the source of the line's own scoring function: what it says is part of the exam."""
 
 
 class EvaluationSets(Record):

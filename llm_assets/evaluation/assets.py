@@ -39,33 +39,43 @@ from resources.store import ArtifactStore
 FOLDER = "llm_assets/evaluation"
 OUTPUTS_CODE = code_version(
     "llm_assets/choices.py",
+    "llm_assets/harness.py",
     "llm_assets/language_model.py",
     *(f"{FOLDER}/{name}.py" for name in ("answers", "examples", "outputs")),
 )
 SCORES_CODE = code_version(
+    "llm_assets/data/text.py",
     *(
         f"{FOLDER}/{name}.py"
         for name in (
             "binary",
+            "custom",
             "estimates",
+            "exact_match",
             "instruction_following",
             "judge",
+            "lm_eval_task",
+            "mean",
             "measurements",
+            "multiple_choice",
             "perplexity",
             "proportions",
             "ratios",
+            "reasoning",
+            "refusal",
             "task",
             "toxicity",
             "truthfulness",
             "win_rate",
         )
-    )
+    ),
 )
-CODE = {"outputs": OUTPUTS_CODE, "scores": SCORES_CODE}
 REPORT_CODE = code_version(
     FOLDER,
-    *(f"llm_assets/{name}.py" for name in ("choices", "gate_spec", "gates", "language_model")),
+    "llm_assets/data/text.py",
+    *(f"llm_assets/{name}.py" for name in ("choices", "gate_spec", "gates", "harness", "language_model")),
 )
+CODE = {"outputs": OUTPUTS_CODE, "scores": SCORES_CODE}
 
 
 def definitions_for(line: Line) -> dg.Definitions:

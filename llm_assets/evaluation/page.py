@@ -75,6 +75,6 @@ def render(
         overall=[found for found in report.measurements if found.slice == "all"],
         slices=[found for found in report.measurements if found.slice != "all" and found.against],
         extremes=[(one.set_name, *extremes(one, SHOWN_EXAMPLES)) for one in chats],
-        sets=[(one.set_name, one.rows()) for one in measured],
+        sets=[(one.set_name, one.rows(), [task.sample_score for task in one.tasks]) for one in measured],
         confidence=report.confidence,
     )

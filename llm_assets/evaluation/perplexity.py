@@ -22,6 +22,7 @@ class Perplexity(Task):
     name = "perplexity"
     kind = "chat"
     sample_score = "nats_per_token"
+    better = "lower"
 
     def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
         """Nats per token of the reference answer."""

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 os.environ["DEEPEVAL_TELEMETRY_OPT_OUT"] = "1"  # both are read when deepeval is imported
 os.environ["DEEPEVAL_DISABLE_DOTENV"] = "1"
@@ -53,7 +53,14 @@ class Task(BaseMetric):
     kind: ClassVar[EvaluationKind]
     sample_score: ClassVar[str]
     """What one sample's number is, as a column name."""
+    better: ClassVar[Literal["higher", "lower"]]
+    """Which direction of the metric is the better one; `gate_spec.LOWER_IS_BETTER` says the same."""
     async_mode = False
+
+    @property
+    def identity(self) -> str:
+        """What decides the scores beside the platform's own code: a user's function, a foreign verifier's version."""
+        return ""
 
     @abstractmethod
     def measure(self, test_case: LLMTestCase, *args: Any, **kwargs: Any) -> float:
@@ -103,7 +110,7 @@ def test_case(example: Example, output: Output) -> LLMTestCase:
         actual_output=output.text,
         expected_output=example.reference,
         name=example.id,
-        metadata={"losses": output.losses, **example.target},
+        metadata={"losses": output.losses, "given": output.given, **example.target},
     )
 
 

@@ -22,6 +22,7 @@ class WinRate(Task):
     name = "win_rate"
     kind = "chat"
     sample_score = "similarity"
+    better = "higher"
 
     def __init__(self, judge: EmbeddingJudge, tie_margin: float) -> None:
         self.judge = judge
