@@ -34,11 +34,14 @@ SCORES_CODE = code_version(
         f"{FOLDER}/{name}.py"
         for name in (
             "binary",
+            "chat_judge",
             "estimates",
             "instruction_following",
             "judge",
             "measurements",
+            "pairs",
             "perplexity",
+            "qualification",
             "task",
             "toxicity",
             "truthfulness",
@@ -82,8 +85,9 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[EvaluationReport]:
         with clear_failures():
             champion = opponent(store, line.name, checkpoint.digest)
-            embedder = locate(line.evaluation.judge.embedder, settings.resolve)
-            judge = judge_digest(embedder, line.evaluation.judge.tie_margin)
+            judging = line.evaluation.judge
+            embedder = locate(judging.embedder, settings.resolve) if judging.kind == "embedding" else None
+            judge = judge_digest(judging, embedder)
         identity = Identity(
             checkpoint=checkpoint.digest,
             base_model=base_model.digest,
@@ -101,7 +105,7 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
                 line=line,
                 subjects=_subjects(store, base_model, prompt, checkpoint, champion),
                 sets=evaluation_sets,
-                embedder=str(embedder),
+                embedder=str(embedder or ""),
                 curve=checkpoint.curve,
                 champion_name=champion.name if champion else "",
                 identity=identity,
@@ -122,6 +126,7 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
             compute=evaluate,
             record_type=EvaluationReport,
             describe=lambda report: _describe(line, store, report),
+            keep=lambda report: report.judge_status is None or not report.judge_status.failed,
         )
 
     return evaluation_report
@@ -162,6 +167,7 @@ def _describe(line: Line, store: ArtifactStore, report: EvaluationReport) -> dic
     }
     return {
         **{name: found.value for name, found in headline.items() if found},
+        **({"judge": report.judge_status.reason} if report.judge_status else {}),
         "gates": dg.MetadataValue.md(table),
         "plot": dg.MetadataValue.md(f"![metric against threshold](data:image/png;base64,{plot})"),
         "report": dg.MetadataValue.url((page / "report.html").as_uri()),

@@ -3,6 +3,7 @@
 import functools
 import math
 
+from llm_assets.evaluation.judge_status import judge_problem
 from llm_assets.gates import Gate, bounded
 from llm_assets.line import METRICS_OF, GateSpec, Line
 from llm_assets.records import EvaluationReport, GateResult
@@ -21,14 +22,16 @@ def evaluation_gates(line: Line) -> list[Gate[EvaluationReport]]:
 def judge(line: Line, name: str, spec: GateSpec, report: EvaluationReport) -> GateResult:
     """Compare the interval of one measurement, over the whole set, with the gate's threshold.
 
-    ERROR if the measurement is missing or was made with another confidence; INCONCLUSIVE below `minimum_n` or if the
-    interval holds the threshold. A gate against the champion passes while nothing serves, and says so.
+    ERROR if the measurement is missing or was made with another confidence; INCONCLUSIVE below `minimum_n`, if the
+    interval holds the threshold, or if the judge of a win rate may not gate. A gate against the champion passes while nothing serves, and says so.
     """
     if spec.against == "champion" and not report.champion:
         return _result(name, spec, "PASS", "no champion yet: this gate holds from the second release on.")
     if not math.isclose(report.confidence, line.evaluation.confidence):
         reason = f"the report's bounds hold at {report.confidence:g}, the line asks for {line.evaluation.confidence:g}"
         return _result(name, spec, "ERROR", f"{reason}; materialize {line.name}/{ASSET} again.")
+    if spec.metric == "win_rate" and (problem := judge_problem(report)):
+        return _result(name, spec, "INCONCLUSIVE", problem)
     set_name = _set_of(line, spec)
     found = report.find(spec.metric, spec.against, set_name)
     if found is None:

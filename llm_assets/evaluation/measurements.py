@@ -30,7 +30,8 @@ def measure(
     measured is absent, never NaN.
 
     Args:
-        scores: model (`base`, `candidate`, `champion` if there is one) -> its scores, in the order of the examples.
+        scores: model (`base`, `candidate`, `champion` if there is one) -> its scores, in the order of the examples; of
+            a pairwise task: opponent -> the candidate's outcomes against it.
         confidence: of each bound.
     """
     found = []
@@ -41,7 +42,10 @@ def measure(
             found.append(_measurement(task.alone(own, confidence), metric, set_name, name))
         for against in OPPONENTS:
             if against in chosen:
-                compared = task.versus(chosen["candidate"], chosen[against], confidence)
+                if task.pairwise:
+                    compared = task.decided(chosen[against], confidence)
+                else:
+                    compared = task.versus(chosen["candidate"], chosen[against], confidence)
                 found.append(_measurement(compared, task.name, set_name, name, against))
     return [measurement for measurement in found if measurement is not None]
 

@@ -11,11 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from llm_assets.evaluation.checks import evaluation_gates
+from llm_assets.evaluation.judge_status import judge_figures
 from llm_assets.evaluation.plots import gate_plot
 from llm_assets.evaluation.request import EvaluationRequest
 from llm_assets.evaluation.samples import Measured, extremes, parquet
 from llm_assets.plots import curve_plot, png, svg
-from llm_assets.records import EvaluationReport, GateResult, Measurement
+from llm_assets.records import EvaluationReport, GateResult, JudgeStatus, Measurement
 from resources.settings import ROOT
 from resources.store import ArtifactStore
 
@@ -28,6 +29,7 @@ def publish(
     store: ArtifactStore,
     measurements: Sequence[Measurement],
     measured: Sequence[Measured],
+    judge_status: JudgeStatus | None = None,
 ) -> EvaluationReport:
     """Write samples and page to the store, and make the record that points to them."""
     samples = store.put_files({"samples.parquet": parquet(measured)})
@@ -36,6 +38,7 @@ def publish(
         confidence=request.line.evaluation.confidence,
         measurements=list(measurements),
         samples=samples,
+        judge_status=judge_status,
         page=samples,  # the page shows what the gates say of this very report, so it comes second
     )
     gates = [gate.judge(draft) for gate in evaluation_gates(request.line)]
@@ -72,4 +75,6 @@ def render(
         extremes=[(one.set_name, *extremes(one, SHOWN_EXAMPLES)) for one in chats],
         sets=[(one.set_name, one.rows()) for one in measured],
         confidence=report.confidence,
+        judge=report.judge_status,
+        judge_figures=report.judge_status and judge_figures(request.line.evaluation.judge, report.judge_status),
     )

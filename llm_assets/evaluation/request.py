@@ -30,7 +30,7 @@ class EvaluationRequest(Record):
     """`base`, `candidate` and, if one serves, `champion`."""
     sets: EvaluationSets
     embedder: str
-    """Folder of the judge's model."""
+    """Folder of the embedding judge's model; empty for a chat judge."""
     curve: Artifact
     """Loss curve of the candidate's training."""
     champion_name: str

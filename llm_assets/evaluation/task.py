@@ -44,6 +44,8 @@ class Score:
     """How much it counts in the set, for example its tokens."""
     reason: str = ""
     """What a person should know about it."""
+    failed: bool = False
+    """There is no value because something outside did not answer; asked again, there may be one."""
 
 
 class Task(BaseMetric):
@@ -53,6 +55,8 @@ class Task(BaseMetric):
     kind: ClassVar[EvaluationKind]
     sample_score: ClassVar[str]
     """What one sample's number is, as a column name."""
+    pairwise: ClassVar[bool] = False
+    """Two models' answers are scored together, by `outcomes`, instead of each alone."""
     async_mode = False
 
     @abstractmethod
@@ -66,6 +70,14 @@ class Task(BaseMetric):
     @abstractmethod
     def versus(self, scores: Sequence[Score], others: Sequence[Score], confidence: float) -> Estimate | None:
         """The first model compared with the second on the same examples; None if it can't be said."""
+
+    def outcomes(self, examples: Sequence[Example], mine: Sequence[Output], theirs: Sequence[Output]) -> list[Score]:
+        """Of a pairwise task: how the first model fares against the second, sample by sample, None where missing."""
+        raise NotImplementedError
+
+    def decided(self, outcomes: Sequence[Score], confidence: float) -> Estimate | None:
+        """Of a pairwise task: what the outcomes amount to; None if there are none."""
+        raise NotImplementedError
 
     def score_all(self, examples: Sequence[Example], outputs: Sequence[Output]) -> list[Score]:
         """The score of every sample, in order."""
