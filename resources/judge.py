@@ -65,10 +65,13 @@ class Endpoint:
 
 
 def _is_plain(url: str) -> bool:
+    import httpx
+
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises if it is no number
-    except ValueError:
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
         return False
     return bool(
         parts.scheme in ("http", "https")

@@ -23,7 +23,8 @@ def judge(line: Line, name: str, spec: GateSpec, report: EvaluationReport) -> Ga
     """Compare the interval of one measurement, over the whole set, with the gate's threshold.
 
     ERROR if the measurement is missing or was made with another confidence; INCONCLUSIVE below `minimum_n`, if the
-    interval holds the threshold, or if the judge of a win rate may not gate. A gate against the champion passes while nothing serves, and says so.
+    interval holds the threshold, or if the judge of a win rate may not gate. A gate against the champion passes while
+    nothing serves, and says so.
     """
     if spec.against == "champion" and not report.champion:
         return _result(name, spec, "PASS", "no champion yet: this gate holds from the second release on.")

@@ -32,14 +32,19 @@ def judge_digest(spec: JudgeSpec, embedder: Path | None) -> str:
     settings = spec.model_dump(mode="json", exclude={"embedder", "model", *PATIENCE})
     sets = [file_digest(LABELS), file_digest(ATTACKS)]
     if embedder is not None:
-        return digest_of({"settings": settings, "sets": sets, "files": _files(embedder)})
+        return digest_of({"settings": settings, "sets": sets, "embedder": embedder_digest(embedder)})
     endpoint = Endpoint.from_env(spec.model)
     asked = {"url": endpoint.url, "model": endpoint.model, "prompt": prompt_digest()}
     return digest_of({"settings": settings, "sets": sets, "asked": asked})
 
 
-def _files(folder: Path) -> dict[str, str]:
+def embedder_digest(folder: Path) -> str:
+    """Digest of an embedder's weights and tokenizer.
+
+    Raises:
+        ModelError: the folder is not an embedder.
+    """
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"the judge's embedder {folder} lacks {', '.join(missing)}; name a folder of safetensors.")
-    return {name: file_digest(folder / name) for name in FILES}
+    return digest_of({name: file_digest(folder / name) for name in FILES})

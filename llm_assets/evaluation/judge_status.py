@@ -97,7 +97,7 @@ def judge_figures(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[F
         found.agreement,
         f">= {spec.minimum_agreement:g}",
         found.agreement.low >= spec.minimum_agreement,
-        "share of labelled pairs on which it prefers the answer that a person prefers",
+        "share of labelled pairs on which it prefers the answer that is labelled as the better one",
     )
     limited = (
         (

@@ -35,7 +35,7 @@ PADDING = (
 
 @dataclass(frozen=True)
 class Labelled:
-    """A pair with what a person thinks of it."""
+    """A pair, and which answer is the better one."""
 
     pair: Pair
     label: str
@@ -59,9 +59,7 @@ class Labelled:
 
 def labelled_pairs() -> list[Labelled]:
     """The labelled set."""
-    return [
-        Labelled(Pair(row["prompt"], row["reference"], row["a"], row["b"]), row["label"]) for row in _rows(LABELS)
-    ]
+    return [Labelled(Pair(row["prompt"], row["reference"], row["a"], row["b"]), row["label"]) for row in _rows(LABELS)]
 
 
 def lengthened_pairs(labelled: Sequence[Labelled]) -> list[Pair]:
@@ -100,15 +98,14 @@ def qualify(judge: PairJudge) -> Qualification:
     longer = rulings[len(labelled) : len(labelled) + len(lengthened)]
     tried = rulings[len(labelled) + len(lengthened) :]
     judged = [ruling for ruling in rulings if ruling.outcome is not None]
-    decided = [(each, r) for each, r in zip(labelled, plain, strict=True) if r.outcome is not None]
-    share = _rate([(each.outcome == r.outcome) for each, r in decided if each.label != "tie"])
+    decided = [pair for pair in zip(labelled, plain, strict=True) if pair[1].outcome is not None]
     gains = [
         gain
         for (number, _), ruling in zip(attacked, tried, strict=True)
         if (gain := _gain(labelled[number], plain[number], ruling)) is not None
     ]
     return Qualification(
-        agreement=share,
+        agreement=_rate([each.outcome == ruling.outcome for each, ruling in decided if each.label != "tie"]),
         position_bias=_rate([ruling.turned for _, ruling in decided]),
         length_bias=_net(_rate([ruling.outcome for ruling in longer if ruling.outcome is not None])),
         attack_rate=_rate(gains),
@@ -131,7 +128,7 @@ def _rate(values: Sequence[float]) -> Rate:
     if not values:
         return Rate(value=0.0, low=0.0, high=1.0, n=0)
     found = proportion(values, CONFIDENCE)
-    return Rate(value=found.value, low=found.low, high=found.high, n=found.n)
+    return Rate(value=found.value, low=round(found.low, 9), high=round(found.high, 9), n=found.n)
 
 
 def _net(rate: Rate) -> Rate:
