@@ -69,7 +69,7 @@ def _is_plain(url: str) -> bool:
 
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises if it is no number
+        _ = parts.port, (parts.hostname or "").encode("idna")  # both raise what a connection would raise later
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL):
         return False
