@@ -151,24 +151,27 @@ class ChatClient:
 
     async def _ask_all(self, bodies: Mapping[str, Json]) -> list[Answer]:
         import httpx
+        from tqdm import tqdm
 
         headers = {"accept-encoding": "identity"}
         if self.endpoint.key:
             headers["authorization"] = f"Bearer {self.endpoint.key}"
         here = urlsplit(self.endpoint.url).hostname in LOOPBACK  # a proxy has no business there
         turn = asyncio.Semaphore(self.patience.concurrency)
-        async with httpx.AsyncClient(
-            headers=headers, timeout=None, follow_redirects=False, trust_env=not here
-        ) as client:
+        bar = tqdm(total=len(bodies), desc=f"judge {self.endpoint.model}", unit="answer", mininterval=1)
+        # No time-out of httpx's own: it would start anew with every byte.
+        client = httpx.AsyncClient(headers=headers, timeout=None, follow_redirects=False, trust_env=not here)
+        with bar:
+            async with client:
+                return await asyncio.gather(*(self._one(client, turn, bar, *entry) for entry in bodies.items()))
 
-            async def one(key: str, body: Json) -> Answer:
-                async with turn:
-                    answer = await self._ask(client, body)
-                if answer.text is not None:
-                    self.store.put_result(key, self.store.put_record({"answer": answer.text}))
-                return answer
-
-            return await asyncio.gather(*(one(key, body) for key, body in bodies.items()))
+    async def _one(self, client: Any, turn: asyncio.Semaphore, bar: Any, key: str, body: Json) -> Answer:
+        async with turn:
+            answer = await self._ask(client, body)
+        bar.update()
+        if answer.text is not None:
+            self.store.put_result(key, self.store.put_record({"answer": answer.text}))
+        return answer
 
     async def _ask(self, client: Any, body: Json) -> Answer:
         """One request with its retries."""

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from llm_assets.evaluation.chat_judge import ChatJudge
 from llm_assets.evaluation.qualification import labelled_pairs
+from resources.judge import ChatClient, Endpoint, Patience
+from resources.store import ArtifactStore
 
 Json = dict[str, Any]
 
@@ -100,6 +103,9 @@ class JudgeServer:
     together: int = 0
     """Hold answers back until so many requests are there at once."""
     hanging: bool = False
+    """Never answer."""
+    stalling: bool = False
+    """Begin an answer and never end it."""
     most_at_once: int = 0
     _active: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -146,8 +152,10 @@ def _handler(server: JudgeServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("location", f"{server.url}/elsewhere")
             self.end_headers()
             try:
-                self.wfile.write(content)
+                self.wfile.write(content[: len(content) // 2] if server.stalling else content)
                 self.wfile.flush()
+                if server.stalling:
+                    server._closed.wait()
             except OSError:  # the client has gone
                 self.close_connection = True
 
@@ -174,3 +182,9 @@ def serving(judge: Judge = well, **settings: Any) -> Iterator[JudgeServer]:
         http.shutdown()
         thread.join()
         http.server_close()
+
+
+def chat_judge(url: str, store: ArtifactStore, **patience: Any) -> ChatJudge:
+    """A quick client of a server at this address."""
+    settings = {"timeout": 60.0, "retries": 1, "wait": 0.001, "concurrency": 8, **patience}
+    return ChatJudge(ChatClient(Endpoint(url, "m"), Patience(**settings), store))

@@ -125,6 +125,11 @@ def test_an_endpoint_that_hangs_is_left_after_the_time_out(store: ArtifactStore)
         assert len(server.requests) <= 4
 
 
+def test_an_answer_that_never_ends_is_left_after_the_time_out(store: ArtifactStore) -> None:
+    with serving(lambda shown: "yes", stalling=True) as server:
+        assert client(server, store, timeout=0.1, retries=0).ask(questions(1))[0].problem == "no answer within 0.1 s"
+
+
 def test_a_dead_endpoint_is_given_up_for_the_rest_of_the_run(store: ArtifactStore) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
