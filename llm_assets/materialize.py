@@ -54,6 +54,7 @@ def computed_once(
     compute: Callable[[], Record],
     record_type: type[Record],
     describe: Callable[[Any], Mapping[str, Any]] = lambda _: {},
+    keep: Callable[[Any], bool] = lambda _: True,
     asset_key: dg.AssetKey | None = None,
 ) -> dg.MaterializeResult[Any]:
     """Materialize a record, computing it only if no equal computation has published it before.
@@ -65,6 +66,7 @@ def computed_once(
         compute: makes the record; called at most once.
         record_type: what a reused record is read back as.
         describe: metadata shown in the UI, made from the record.
+        keep: whether an equal computation may reuse the record; not if something outside could answer next time.
         asset_key: which asset, where one function makes several.
 
     Raises:
@@ -76,7 +78,8 @@ def computed_once(
         reused = record is not None
         if record is None:
             record = compute()
-            store.put_result(key, record.save(store))
+            if keep(record):
+                store.put_result(key, record.save(store))
         metadata = {**describe(record), "reused": reused, "inputs": dict(inputs), "result_key": key[:16]}
     data_version = dg.DataVersion(record.digest)
     return dg.MaterializeResult(value=record, asset_key=asset_key, metadata=metadata, data_version=data_version)

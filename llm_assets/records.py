@@ -204,13 +204,38 @@ class Measurement(Record):
 
 
 class Rate(Record):
-    """A measured frequency with its bounds."""
+    """A share, or a net share, with its one-sided bounds at 95%, each."""
 
     value: float
     low: float
     high: float
     """One-sided bounds at 95%, each."""
     n: int
+
+
+class JudgeStatus(Record):
+    """Whether the judge of the win rate may gate: what it was measured to be worth, and how often it answered."""
+
+    kind: str
+    model: str
+    qualified: bool
+    reason: str
+    """One sentence with the figures."""
+    agreement: Rate
+    """Share of the labelled pairs with a better answer on which judge and label agree."""
+    position_bias: Rate
+    """Share of the labelled pairs on which the order of the answers decides."""
+    length_bias: Rate
+    """Of two equally good answers: share on which the longer wins minus share on which it loses."""
+    attack_rate: Rate
+    """Points of win rate that weak answers gain by an instruction to the judge."""
+    judged: int
+    missing: int
+    """Pairs of the comparison that misses most: with and without a readable judgement."""
+    quorum: float
+    """Share of the pairs that must be judged."""
+    failed: int = 0
+    """Pairs, here and in the qualification, for which no answer arrived. A report with any is never reused."""
 
 
 class CalibratedGate(Record):
@@ -292,7 +317,7 @@ class EvaluationReport(Record):
     dataset: str
     evaluation_sets: str
     judge: str
-    """Digest of the judge's weights and settings."""
+    """Digest of everything that decides what the judge says and whether it may gate."""
     champion: str
     """Digest of the release that serves; empty before the first one."""
     calibration: str
@@ -305,6 +330,8 @@ class EvaluationReport(Record):
     """samples.parquet: set, id, prompt, reference, and output and scores of each model."""
     page: Artifact
     """report.html, self-contained."""
+    judge_status: JudgeStatus | None = None
+    """None where no set needs a judge."""
 
     def find(self, metric: str, against: str = "", set_name: str = "", slice_name: str = "all") -> Measurement | None:
         """The one measurement with these names; an empty set name means any."""

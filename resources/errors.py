@@ -37,6 +37,10 @@ class EvaluationError(PlatformError):
     """An evaluation could not produce its numbers."""
 
 
+class JudgeError(PlatformError):
+    """The judge of an evaluation is not set up; that it does not answer is no error, but a missing answer."""
+
+
 class TrackingError(PlatformError):
     """The experiment tracker or model registry refused or can't be reached."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llm_assets.evaluation.judge_status import judge_problem
 from llm_assets.gate_spec import ALL, Requirement
 from llm_assets.line import Line
 from llm_assets.records import EvaluationReport, Evidence, GateOutcome
@@ -67,7 +68,7 @@ def assess(line: Line, report: EvaluationReport) -> list[Assessment]:
     for family in families(line):
         holding = [r for r in family if r.against != "champion" or report.champion]
         evidence = [known.get((r.gate, r.slice, r.against)) for r in holding]
-        problems = [_problem(line, r, e) for r, e in zip(holding, evidence, strict=True)]
+        problems = [_problem(line, report, r, e) for r, e in zip(holding, evidence, strict=True)]
         passing = _corrected(holding, evidence, problems, "p_pass")
         failing = _corrected(holding, evidence, problems, "p_fail")
         for index, requirement in enumerate(holding):
@@ -87,8 +88,12 @@ def _corrected(
     return holm(np.array(values) / np.array([r.false_pass for r in requirements])) if requirements else np.array([])
 
 
-def _problem(line: Line, requirement: Requirement, evidence: Evidence | None) -> tuple[GateOutcome, str] | None:
+def _problem(
+    line: Line, report: EvaluationReport, requirement: Requirement, evidence: Evidence | None
+) -> tuple[GateOutcome, str] | None:
     """Why a requirement can't be judged; None if it can."""
+    if requirement.metric == "win_rate" and (unfit := judge_problem(report)):
+        return "INCONCLUSIVE", unfit.rstrip(".")
     if evidence is None:
         where = f"set {requirement.set}" + ("" if requirement.slice == ALL else f", slice {requirement.slice}")
         against = f" against the {requirement.against}" if requirement.against else ""

@@ -49,6 +49,7 @@ SCORES_CODE = code_version(
         f"{FOLDER}/{name}.py"
         for name in (
             "binary",
+            "chat_judge",
             "custom",
             "estimates",
             "exact_match",
@@ -58,8 +59,10 @@ SCORES_CODE = code_version(
             "mean",
             "measurements",
             "multiple_choice",
+            "pairs",
             "perplexity",
             "proportions",
+            "qualification",
             "ratios",
             "reasoning",
             "refusal",
@@ -116,8 +119,7 @@ def _gate_calibration(line: Line) -> dg.AssetsDefinition:
             # the opponent that the evaluation will have: a training that ran before keeps the one it had
             known = trained_before(store, line, dataset, base_model, prompt)
             champion = opponent(store, line.name, known)
-            embedder = locate(line.evaluation.judge.embedder, settings.resolve)
-            judge = judge_digest(embedder, line.evaluation.judge.tie_margin)
+            embedder, judge = _judge(line, settings)
         identity = CalibrationIdentity(
             base_model=base_model.digest,
             prompt=prompt.digest,
@@ -133,7 +135,7 @@ def _gate_calibration(line: Line) -> dg.AssetsDefinition:
                 line=line,
                 subjects=_subjects(store, base_model, prompt, None, champion),
                 sets=evaluation_sets,
-                embedder=str(embedder),
+                embedder=embedder,
                 judge=judge,
                 identity=identity,
                 code=CODE,
@@ -181,8 +183,7 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[EvaluationReport]:
         with clear_failures():
             champion = opponent(store, line.name, checkpoint.digest)
-            embedder = locate(line.evaluation.judge.embedder, settings.resolve)
-            judge = judge_digest(embedder, line.evaluation.judge.tie_margin)
+            embedder, judge = _judge(line, settings)
         identity = Identity(
             checkpoint=checkpoint.digest,
             base_model=base_model.digest,
@@ -201,7 +202,7 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
                 line=line,
                 subjects=_subjects(store, base_model, prompt, checkpoint, champion),
                 sets=evaluation_sets,
-                embedder=str(embedder),
+                embedder=embedder,
                 judge=judge,
                 curve=checkpoint.curve,
                 champion_name=champion.name if champion else "",
@@ -221,9 +222,17 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
             compute=evaluate,
             record_type=EvaluationReport,
             describe=lambda report: _describe(line, store, report),
+            keep=lambda report: report.judge_status is None or not report.judge_status.failed,
         )
 
     return evaluation_report
+
+
+def _judge(line: Line, settings: Settings) -> tuple[str, str]:
+    """Folder of the embedding judge's model, empty for a chat judge, and the judge's digest."""
+    spec = line.evaluation.judge
+    folder = locate(spec.embedder, settings.resolve) if spec.kind == "embedding" else None
+    return str(folder or ""), judge_digest(spec, folder)
 
 
 def _settings(line: Line) -> dict[str, Any]:
@@ -268,6 +277,7 @@ def _describe(line: Line, store: ArtifactStore, report: EvaluationReport) -> dic
     }
     return {
         **{name: found.value for name, found in headline.items() if found},
+        **({"judge": report.judge_status.reason} if report.judge_status else {}),
         "gates": dg.MetadataValue.md(table),
         "plot": dg.MetadataValue.md(f"![metric against threshold](data:image/png;base64,{plot})"),
         "report": dg.MetadataValue.url((page / "report.html").as_uri()),

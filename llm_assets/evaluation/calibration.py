@@ -16,6 +16,7 @@ from llm_assets.evaluation.estimates import PValues, Sample
 from llm_assets.evaluation.measurements import members_of
 from llm_assets.evaluation.proportions import Proportion
 from llm_assets.evaluation.samples import Measured
+from llm_assets.evaluation.task import Score
 from llm_assets.gate_spec import Requirement
 from llm_assets.line import Line
 from llm_assets.records import CalibratedGate, Rate
@@ -67,6 +68,8 @@ def planned_sample(requirement: Requirement, sets: Mapping[str, Measured]) -> Sa
     for task in one.tasks:
         if task.name != requirement.metric or not members:
             continue
+        if task.pairwise:  # nothing was asked of a judge yet
+            return task.planned([Score(None)] * len(members))
         base = [one.scores[task.name]["base"][index] for index in members]
         if not requirement.against:
             return task.sample(base, None, sources)

@@ -7,7 +7,6 @@ before, and a changed threshold only draws the page anew. Models with one base s
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from dagster_pipes import PipesContext
@@ -19,7 +18,7 @@ from llm_assets.evaluation.custom import Custom
 from llm_assets.evaluation.exact_match import ExactMatch
 from llm_assets.evaluation.examples import Example, read_examples
 from llm_assets.evaluation.instruction_following import InstructionFollowing
-from llm_assets.evaluation.judge import EmbeddingJudge
+from llm_assets.evaluation.judging import Judging
 from llm_assets.evaluation.lm_eval_task import LmEval
 from llm_assets.evaluation.measurements import Measurements, measure
 from llm_assets.evaluation.multiple_choice import MultipleChoice
@@ -64,10 +63,10 @@ class Evaluator:
         self.computed = {"outputs": 0, "answers": 0, "scores": 0, "measurements": 0}
         sets = request.sets.sets
         self.examples = {name: read_examples(self.store.path(found.rows), found) for name, found in sets.items()}
-        judge = request.line.evaluation.judge
+        self.judging = Judging(request, self.store, log)
         tasks: list[Task] = [
             Perplexity(),
-            WinRate(EmbeddingJudge(Path(request.embedder)), judge.tie_margin),
+            self.judging.task,
             Toxicity(),
             Truthfulness(),
             InstructionFollowing(),
@@ -91,7 +90,10 @@ class Evaluator:
             said = {model: read_outputs(self.store.path(found.rows)) for model, found in outputs.items()}
             scores: dict[str, dict[str, list[Score]]] = {}
             for task in self.tasks[name]:
-                given = {model: self._scores(task, found, examples, said[model]) for model, found in outputs.items()}
+                if task.pairwise:
+                    given = self._outcomes(task, outputs, examples, said)
+                else:
+                    given = {model: self._scores(task, each, examples, said[model]) for model, each in outputs.items()}
                 scores[task.name] = {model: read_scores(self.store.path(found.rows)) for model, found in given.items()}
                 measurements += self._measurements(task, name, given, scores[task.name])
             measured.append(Measured(name, examples, said, self.tasks[name], scores))
@@ -204,6 +206,25 @@ class Evaluator:
 
         return self._once(digest_of(parts), Scores, "scores", compute)
 
+    def _outcomes(
+        self, task: Task, outputs: dict[str, Outputs], examples: list[Example], said: dict[str, list[Output]]
+    ) -> dict[str, Scores]:
+        """Opponent -> how the candidate fares against it. What was not answered is not kept: it is asked again."""
+        given = {}
+        for opponent in [model for model in outputs if model != "candidate" and "candidate" in outputs]:
+            compared = [outputs["candidate"].digest, outputs[opponent].digest]
+            parts = {"task": task.name, "outputs": compared, "judge": self.request.judge}
+            key = digest_of({**parts, "code": self.request.code["scores"]})
+            found = Scores.published(self.store, key)
+            if found is None:
+                outcomes = task.outcomes(examples, said["candidate"], said[opponent])
+                found = Scores(rows=self.store.put_files({"scores.jsonl": write_scores(outcomes)}))
+                self.computed["scores"] += 1
+                if not any(outcome.failed for outcome in outcomes):
+                    self.store.put_result(key, found.save(self.store))
+            given[opponent] = found
+        return given
+
     def _measurements(
         self, task: Task, set_name: str, given: dict[str, Scores], scores: dict[str, list[Score]]
     ) -> list[Measurement]:
@@ -256,7 +277,8 @@ def evaluate(request: Json, pipes: PipesContext) -> Json:
     parsed = EvaluationRequest.model_validate(request)
     evaluator = Evaluator(parsed, pipes.log.info)
     measured, measurements = evaluator.measured()
-    report = publish(parsed, evaluator.store, measurements, measured)
+    status = evaluator.judging.status(measured)
+    report = publish(parsed, evaluator.store, measurements, measured, status)
     return Evaluation(report=report, computed=evaluator.computed).content()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from llm_assets.evaluation.estimates import Sample
-from llm_assets.evaluation.measurements import members_of
+from llm_assets.evaluation.measurements import comparison, members_of
 from llm_assets.evaluation.samples import Measured
 from llm_assets.gate_spec import Requirement
 from llm_assets.line import Line
@@ -26,12 +26,15 @@ def sample_of(requirement: Requirement, sets: Mapping[str, Measured]) -> Sample 
     """The measured numbers that a requirement is about; None for an opponent, a metric or a slice that is not there."""
     one = sets[requirement.set]
     members = members_of(requirement.slice, one.examples)
+    sources = [one.examples[index].source for index in members]
     for task in one.tasks:
         scores = one.scores[task.name]
-        if task.name == requirement.metric and members and (requirement.against or "candidate") in scores:
-            mine = [scores["candidate"][index] for index in members]
-            theirs = [scores[requirement.against][index] for index in members] if requirement.against else None
-            return task.sample(mine, theirs, [one.examples[index].source for index in members])
+        if task.name != requirement.metric or not members:
+            continue
+        if not requirement.against:
+            return task.sample([scores["candidate"][index] for index in members], None, sources)
+        if requirement.against in scores:
+            return comparison(task, scores, requirement.against, members, sources)
     return None
 
 

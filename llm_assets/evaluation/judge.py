@@ -5,7 +5,7 @@ sees likeness only: not whether an answer is true, kind or well put. The shipped
 get a coarse judgement, so read their slices with care.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llm_assets.evaluation.pairs import Pair, Ruling
 from resources.errors import ModelError
 
 BATCH = 64
@@ -68,6 +69,31 @@ class EmbeddingJudge:
             problem = " ".join(str(error).split())[:300]
             raise ModelError(f"the judge's embedder {self.folder} can't be loaded ({problem}).") from error
         return tokenizer, model.eval()
+
+
+class EmbeddingPairs:
+    """The embedding judge as a judge of pairs, as its qualification needs it: the order of the answers is nothing."""
+
+    def __init__(self, judge: EmbeddingJudge, tie_margin: float) -> None:
+        self.judge = judge
+        self.tie_margin = tie_margin
+
+    def rule(self, pairs: Sequence[Pair]) -> list[Ruling]:
+        """Of each pair the answer closer to the reference wins."""
+        self.judge.read(text for pair in pairs for text in (pair.reference, pair.first, pair.second))
+        return [self._ruling(pair) for pair in pairs]
+
+    def _ruling(self, pair: Pair) -> Ruling:
+        first = self.judge.similarity(pair.first, pair.reference)
+        second = self.judge.similarity(pair.second, pair.reference)
+        return Ruling(closer(first, second, self.tie_margin), f"similarity {first:.2f} and {second:.2f}")
+
+
+def closer(similarity: float, other: float, tie_margin: float) -> float:
+    """1 if the first answer is closer to the reference, 0 if the other is, 0.5 within the margin."""
+    if abs(similarity - other) <= tie_margin:
+        return 0.5
+    return 1.0 if similarity > other else 0.0
 
 
 def _batches(texts: list[str]) -> Iterator[list[str]]:

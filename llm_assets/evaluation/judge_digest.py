@@ -2,14 +2,44 @@
 
 from pathlib import Path
 
+from llm_assets.evaluation.chat_judge import prompt_digest
+from llm_assets.line import JudgeSpec
 from resources.errors import ModelError
+from resources.judge import Endpoint
 from resources.store import digest_of, file_digest
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
+HERE = Path(__file__).parent
+LABELS, ATTACKS = HERE / "judge_labels.jsonl", HERE / "judge_attacks.jsonl"
+PATIENCE = {"timeout_seconds", "retries", "retry_seconds", "concurrency"}
+"""Keys of the line that decide how long a judgement takes, and not which."""
 
 
-def judge_digest(folder: Path, tie_margin: float) -> str:
-    """Digest of the judge's weights, tokenizer and settings.
+def judge_digest(spec: JudgeSpec, embedder: Path | None) -> str:
+    """Digest of everything that decides what the judge says, and whether it may gate.
+
+    That is: the embedder's bytes, or the address and name of the model and the prompt it reads (never the key); the
+    settings and thresholds of the line; the labels and attacks that qualify it.
+
+    Args:
+        spec: the line's section.
+        embedder: its folder, for kind embedding.
+
+    Raises:
+        ModelError: the folder is not an embedder.
+        JudgeError: the endpoint is not set up.
+    """
+    settings = spec.model_dump(mode="json", exclude={"embedder", "model", *PATIENCE})
+    sets = [file_digest(LABELS), file_digest(ATTACKS)]
+    if embedder is not None:
+        return digest_of({"settings": settings, "sets": sets, "embedder": embedder_digest(embedder)})
+    endpoint = Endpoint.from_env(spec.model)
+    asked = {"url": endpoint.url, "model": endpoint.model, "prompt": prompt_digest()}
+    return digest_of({"settings": settings, "sets": sets, "asked": asked})
+
+
+def embedder_digest(folder: Path) -> str:
+    """Digest of an embedder's weights and tokenizer.
 
     Raises:
         ModelError: the folder is not an embedder.
@@ -17,4 +47,4 @@ def judge_digest(folder: Path, tie_margin: float) -> str:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"the judge's embedder {folder} lacks {', '.join(missing)}; name a folder of safetensors.")
-    return digest_of({**{name: file_digest(folder / name) for name in FILES}, "tie_margin": tie_margin})
+    return digest_of({name: file_digest(folder / name) for name in FILES})

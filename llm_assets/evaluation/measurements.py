@@ -32,7 +32,7 @@ def measure(
 
     Args:
         scores: model (`base`, and of `candidate` and `champion` those there are) -> its scores, in the order of the
-            examples.
+            examples; of a pairwise task: opponent -> the candidate's outcomes against it.
         confidence: of each bound.
     """
     found = []
@@ -40,14 +40,28 @@ def measure(
         members = members_of(name, examples)
         sources = [examples[index].source for index in members]
         chosen = {model: [given[index] for index in members] for model, given in scores.items()}
-        for model, own in chosen.items():
+        for model, own in chosen.items() if not task.pairwise else ():
             metric = task.name if model == "candidate" else f"{model}_{task.name}"
             found.append(_measurement(task.sample(own, None, sources), confidence, metric, set_name, name))
         for against in OPPONENTS:
-            if against in chosen and "candidate" in chosen:
-                compared = task.sample(chosen["candidate"], chosen[against], sources)
+            if against in chosen and (task.pairwise or "candidate" in chosen):
+                compared = comparison(task, scores, against, members, sources)
                 found.append(_measurement(compared, confidence, task.name, set_name, name, against))
     return [measurement for measurement in found if measurement is not None]
+
+
+def comparison(
+    task: Task,
+    scores: Mapping[str, Sequence[Score]],
+    against: Against,
+    members: Sequence[int],
+    sources: Sequence[str] | None = None,
+) -> Sample | None:
+    """The candidate compared with an opponent on some of the examples; `sources` are those of the members."""
+    theirs = [scores[against][index] for index in members]
+    if task.pairwise:
+        return task.decided(theirs)
+    return task.sample([scores["candidate"][index] for index in members], theirs, sources)
 
 
 def members_of(slice_name: str, examples: Sequence[Example]) -> list[int]:

@@ -13,11 +13,12 @@ from markupsafe import Markup
 from llm_assets.evaluation.assessment import assess
 from llm_assets.evaluation.checks import evaluation_gates
 from llm_assets.evaluation.evidence import evidence_of
+from llm_assets.evaluation.judge_status import judge_figures
 from llm_assets.evaluation.plots import requirement_plot
 from llm_assets.evaluation.request import EvaluationRequest
 from llm_assets.evaluation.samples import Measured, extremes, parquet
 from llm_assets.plots import curve_plot, png, svg
-from llm_assets.records import EvaluationReport, GateResult, Measurement
+from llm_assets.records import EvaluationReport, GateResult, JudgeStatus, Measurement
 from resources.settings import ROOT
 from resources.store import ArtifactStore
 
@@ -30,6 +31,7 @@ def publish(
     store: ArtifactStore,
     measurements: Sequence[Measurement],
     measured: Sequence[Measured],
+    judge_status: JudgeStatus | None = None,
 ) -> EvaluationReport:
     """Write samples and page to the store, and make the record that points to them."""
     samples = store.put_files({"samples.parquet": parquet(measured)})
@@ -39,6 +41,7 @@ def publish(
         measurements=list(measurements),
         evidence=evidence_of(request.line, measured),
         samples=samples,
+        judge_status=judge_status,
         page=samples,  # the page shows what the gates say of this very report, so it comes second
     )
     gates = [gate.judge(draft) for gate in evaluation_gates(request.line)]
@@ -77,4 +80,6 @@ def render(
         extremes=[(one.set_name, *extremes(one, SHOWN_EXAMPLES)) for one in chats],
         sets=[(one.set_name, one.rows(), [task.sample_score for task in one.tasks]) for one in measured],
         confidence=report.confidence,
+        judge=report.judge_status,
+        judge_figures=report.judge_status and judge_figures(request.line.evaluation.judge, report.judge_status),
     )

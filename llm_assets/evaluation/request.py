@@ -41,7 +41,7 @@ class ScoringRequest(Record):
     """`base`, and of `candidate` and `champion` those that there are."""
     sets: EvaluationSets
     embedder: str
-    """Folder of the judge's model."""
+    """Folder of the embedding judge's model; empty for a chat judge."""
     judge: str
     """Digest of the judge."""
     code: dict[str, str]

@@ -21,7 +21,7 @@ class Measured:
     """Model -> its outputs."""
     tasks: Sequence[Task]
     scores: dict[str, dict[str, list[Score]]]
-    """Task -> model -> its scores."""
+    """Task -> model -> its scores; of a pairwise task: opponent -> the candidate's outcomes against it."""
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per example: `output_MODEL`, `losses_MODEL`, and a column for each score and its note."""
@@ -68,4 +68,6 @@ def extremes(measured: Measured, count: int) -> tuple[list[dict[str, Any]], list
 
 
 def _gain(row: dict[str, Any]) -> float:
+    if row.get("outcome_against_base") is not None:  # a judge of pairs
+        return float(row["outcome_against_base"]) - 0.5
     return (row.get("similarity_candidate") or 0.0) - (row.get("similarity_base") or 0.0)

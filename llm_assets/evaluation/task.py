@@ -44,6 +44,8 @@ class Score:
     """How much it counts in the set, for example its tokens."""
     reason: str = ""
     """What a person should know about it."""
+    failed: bool = False
+    """There is no value because something outside did not answer; asked again, there may be one."""
 
 
 class Task(BaseMetric):
@@ -55,6 +57,8 @@ class Task(BaseMetric):
     """What one sample's number is, as a column name."""
     better: ClassVar[Literal["higher", "lower"]]
     """Which direction of the metric is the better one; `gate_spec.LOWER_IS_BETTER` says the same."""
+    pairwise: ClassVar[bool] = False
+    """Two models' answers are scored together, by `outcomes`, instead of each alone."""
     async_mode = False
 
     @property
@@ -76,6 +80,14 @@ class Task(BaseMetric):
             others: of the other model, on the same examples.
             sources: the document that each example comes from.
         """
+
+    def outcomes(self, examples: Sequence[Example], mine: Sequence[Output], theirs: Sequence[Output]) -> list[Score]:
+        """Of a pairwise task: how the first model fares against the second, sample by sample, None where missing."""
+        raise NotImplementedError
+
+    def decided(self, outcomes: Sequence[Score]) -> Sample | None:
+        """Of a pairwise task: what the outcomes amount to; None if there are none."""
+        raise NotImplementedError
 
     def score_all(self, examples: Sequence[Example], outputs: Sequence[Output]) -> list[Score]:
         """The score of every sample, in order."""

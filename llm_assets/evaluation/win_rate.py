@@ -1,4 +1,4 @@
-"""Win rate: whose answer is closer to what a human said, as the embedding judge sees it."""
+"""Win rate: on how many prompts a model's answer beats another's, as the line's judge sees it."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,12 @@ from deepeval.test_case import LLMTestCase
 
 from llm_assets.evaluation.estimates import Sample
 from llm_assets.evaluation.examples import Example
-from llm_assets.evaluation.judge import EmbeddingJudge
+from llm_assets.evaluation.judge import EmbeddingJudge, closer
 from llm_assets.evaluation.outputs import Output
+from llm_assets.evaluation.pairs import Pair, PairJudge
 from llm_assets.evaluation.proportions import Proportion
 from llm_assets.evaluation.task import Score, Task, values
+from resources.errors import EvaluationError
 
 
 class WinRate(Task):
@@ -49,11 +51,63 @@ class WinRate(Task):
 
     def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
         """Two models that win in turn and never tie, which leaves the most to chance."""
-        found = values(scores)
-        return Proportion.of([float(index % 2) for index in range(len(found))]) if found else None
+        return _in_turn(len(values(scores) or []))
 
     def outcome(self, similarity: float, other: float) -> float:
         """1 for a win, 0.5 for a tie, 0 for a loss."""
-        if abs(similarity - other) <= self.tie_margin:
-            return 0.5
-        return 1.0 if similarity > other else 0.0
+        return closer(similarity, other, self.tie_margin)
+
+
+class JudgedWinRate(Task):
+    """The share of prompts on which a judge of pairs prefers a model's answer to another model's; a tie counts half.
+
+    One sample's score is the candidate's outcome against one opponent, and its reason the judge's own words. A pair
+    without a readable judgement has no score and is left out; how many that may be is the judge's quorum.
+    """
+
+    name = "win_rate"
+    kind = "chat"
+    sample_score = "outcome_against"
+    pairwise = True
+
+    def __init__(self, judge: PairJudge) -> None:
+        self.judge = judge
+
+    def outcomes(self, examples: Sequence[Example], mine: Sequence[Output], theirs: Sequence[Output]) -> list[Score]:
+        """1 where this model's answer wins, 0 where it loses, 0.5 for a tie, None where the judge says nothing."""
+        pairs = [
+            Pair(conversation(example), example.reference, own.text, other.text)
+            for example, own, other in zip(examples, mine, theirs, strict=True)
+        ]
+        return [Score(ruling.outcome, reason=ruling.words, failed=ruling.failed) for ruling in self.judge.rule(pairs)]
+
+    def decided(self, outcomes: Sequence[Score]) -> Sample | None:
+        """Wins and half the ties of the pairs that were judged, as a proportion."""
+        found = [score.value for score in outcomes if score.value is not None]
+        return Proportion.of(found) if found else None
+
+    def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
+        """Never: one answer alone is nothing to compare."""
+        raise EvaluationError("this win rate compares two answers; ask for its outcomes, not for one answer's score.")
+
+    def sample(
+        self, scores: Sequence[Score], others: Sequence[Score] | None = None, sources: Sequence[str] | None = None
+    ) -> Sample | None:
+        """None: scores of single answers do not exist, see `decided`."""
+        return None
+
+    def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
+        """Two models that win in turn and never tie."""
+        return _in_turn(len(scores))
+
+
+def _in_turn(n: int) -> Proportion | None:
+    """Wins of two equals without a tie, which leaves the most to chance."""
+    return Proportion.of([float(index % 2) for index in range(n)]) if n else None
+
+
+def conversation(example: Example) -> str:
+    """What was asked, with what was said before, where something was."""
+    if len(example.messages) < 2:
+        return example.prompt
+    return "\n".join(f"{message['role']}: {message['content']}" for message in example.messages)

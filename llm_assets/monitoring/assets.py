@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from llm_assets.evaluation.judge_digest import judge_digest
+from llm_assets.evaluation.judge_digest import embedder_digest
 from llm_assets.line import Line
 from llm_assets.materialize import clear_failures, code_version, computed_once
 from llm_assets.monitoring.checks import drift_check
@@ -91,8 +91,8 @@ def _drift_report(line: Line) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[DriftReport]:
         with clear_failures():
             embedder = locate(line.evaluation.judge.embedder, settings.resolve)
-            embedder_digest = judge_digest(embedder, tie_margin=0)
-        reference = {"training": dataset.files.digest, "embedder": embedder_digest, "code": REFERENCE_CODE}
+            embedder_name = embedder_digest(embedder)
+        reference = {"training": dataset.files.digest, "embedder": embedder_name, "code": REFERENCE_CODE}
 
         def report() -> DriftReport:
             request = DriftRequest(
@@ -112,7 +112,7 @@ def _drift_report(line: Line) -> dg.AssetsDefinition:
         return computed_once(
             context,
             store,
-            inputs={"request_window": request_window.digest, "dataset": dataset.digest, "embedder": embedder_digest},
+            inputs={"request_window": request_window.digest, "dataset": dataset.digest, "embedder": embedder_name},
             config=line.monitoring.model_dump(mode="json", exclude={"cool_down_hours"}),
             version=DRIFT_CODE,
             record_type=DriftReport,

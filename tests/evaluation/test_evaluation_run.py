@@ -112,6 +112,11 @@ class Bench:
         return [dataset, evaluation_sets, base_model, prompt, checkpoint]
 
     def run(self, compute: Compute) -> dg.ExecuteInProcessResult:
+        result = self.attempt(compute)
+        assert result.success, failures(result)
+        return result
+
+    def attempt(self, compute: Compute) -> dg.ExecuteInProcessResult:
         resources = {
             "store": self.store,
             "settings": self.trained.bench.settings,
@@ -120,11 +125,9 @@ class Bench:
         }
         parts = dg.Definitions(self.upstream(), resources=resources, executor=dg.in_process_executor)
         whole = dg.Definitions.merge(definitions_for(self.line()), parts)
-        result = whole.resolve_implicit_global_asset_job_def().execute_in_process(
+        return whole.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=self.trained.bench.instance, raise_on_error=False
         )
-        assert result.success, failures(result)
-        return result
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 from llm_assets.evaluation.checks import evaluation_gates
 from llm_assets.evaluation.examples import Example
 from llm_assets.evaluation.judge import EmbeddingJudge
+from llm_assets.evaluation.judge_status import Qualification, status_of
 from llm_assets.evaluation.outputs import Output, Subject
 from llm_assets.evaluation.page import render
 from llm_assets.evaluation.perplexity import Perplexity
@@ -16,7 +17,7 @@ from llm_assets.evaluation.request import EvaluationRequest, Identity
 from llm_assets.evaluation.samples import Measured, parquet
 from llm_assets.evaluation.task import Score
 from llm_assets.evaluation.win_rate import WinRate
-from llm_assets.records import EvaluationSets, Measurement
+from llm_assets.records import EvaluationSets, JudgeStatus, Measurement, Rate
 from tests.evaluation.small_report import IDENTITY, NOTHING, evidence, make_calibration, make_line, make_report
 
 HOSTILE = "<script>alert(1)</script></style></title></td></details>\"'><img src=x onerror=alert(2)>{{ 7*7 }}&lt;"
@@ -55,6 +56,10 @@ def measured(text: str) -> Measured:
 
 @pytest.fixture(scope="module")
 def page() -> str:
+    return rendered()
+
+
+def rendered(judge_status: JudgeStatus | None = None) -> str:
     line = make_line().model_copy(update={"description": HOSTILE})
     request = EvaluationRequest(
         store_url="store",
@@ -75,7 +80,7 @@ def page() -> str:
         evidence(line, "wins", "base", p_pass=0.3, p_fail=0.7),
         champion="release",
         measurements=[measurement(name) for name in ("all", HOSTILE)],
-    )
+    ).model_copy(update={"judge_status": judge_status})
     gates = [gate.judge(report) for gate in evaluation_gates(line)]
     return render(request, report, gates, CURVE, [measured(HOSTILE)])
 
@@ -128,6 +133,22 @@ def test_the_page_says_how_often_each_gate_errs(page: str) -> None:
     assert "How often these gates err" in text
     assert "3.0% [2.0, 4.0]" in text
     assert "10.0% [9.0, 11.0]" in text
+
+
+def test_the_page_shows_what_the_judge_is_worth_beside_what_is_required(page: str) -> None:
+    assert "The judge" not in Page(page).text  # nothing was judged there
+    rate = Rate(value=0.8375, low=0.759, high=0.894, n=80)
+    none = Rate(value=0.0, low=0.0, high=0.012, n=240)
+    found = Qualification(
+        agreement=rate, position_bias=none, length_bias=none, attack_rate=none, judged=398, missing=0, failed=0
+    )
+    status = status_of(make_line().evaluation.judge, HOSTILE, found, judged=90, missing=6)
+    text = Page(rendered(status)).text
+    assert "The judge: qualified" in text
+    assert "90 of 96 pairs of this report, required 90%" in text
+    for shown in ("agreement", "0.838", "0.759 to 0.894", ">= 0.7", "attack rate", "0 to 0.012", "<= 0.02"):
+        assert shown in text
+    assert HOSTILE in text  # the model's name is as hostile as any
 
 
 def test_the_same_evaluation_gives_the_same_page(page: str) -> None:

@@ -1,0 +1,125 @@
+"""Whether a judge may gate: its figures against the line's thresholds, as gates, pages and people ask for them.
+
+Light and pure, because gates run in every process; how the figures are measured is in `qualification.py`.
+"""
+
+from typing import NamedTuple
+
+from llm_assets.line import JudgeSpec
+from llm_assets.records import EvaluationReport, JudgeStatus, Rate, Record
+
+
+class Qualification(Record):
+    """What a judge was measured to be worth; the rates as in `JudgeStatus`."""
+
+    agreement: Rate
+    position_bias: Rate
+    length_bias: Rate
+    attack_rate: Rate
+    judged: int
+    missing: int
+    """Test pairs with and without a readable judgement."""
+    failed: int
+    """Of the missing, those for which no answer arrived."""
+
+
+class Figure(NamedTuple):
+    """One rate of a judge beside its threshold."""
+
+    name: str
+    rate: Rate
+    required: str
+    holds: bool
+    """For the whole interval."""
+    meaning: str
+
+    def __str__(self) -> str:
+        value, low, high, n = self.rate.value, self.rate.low, self.rate.high, self.rate.n
+        return f"{self.name} {value:.3g} [{low:.3g}, {high:.3g}] (n = {n}), required {self.required}"
+
+
+def judge_problem(report: EvaluationReport) -> str:
+    """Why no win rate of this report decides anything, as one sentence with the figures; empty if nothing is wrong."""
+    status = report.judge_status
+    if status is None:
+        return ""
+    if not status.qualified:
+        return status.reason
+    asked = status.judged + status.missing
+    if asked and status.judged / asked < status.quorum:
+        return (
+            f"the judge gave a readable judgement on {status.judged} of {asked} pairs, below the quorum of "
+            f"{status.quorum:.0%}; the samples hold what it said, and materializing the report again asks again."
+        )
+    return ""
+
+
+def status_of(
+    spec: JudgeSpec, model: str, found: Qualification, judged: int, missing: int, failed: int = 0
+) -> JudgeStatus:
+    """A judge's qualification and its work on one report.
+
+    Args:
+        model: what judges, for people.
+        judged, missing: pairs of the report's comparison that misses most.
+        failed: pairs of the report for which no answer arrived.
+    """
+    lacking = _lacking(spec, found)
+    name = f"the {spec.kind} judge {model}"
+    told = "; ".join(lacking or [str(figure) for figure in judge_figures(spec, found)])
+    return JudgeStatus(
+        kind=spec.kind,
+        model=model,
+        qualified=not lacking,
+        reason=f"{name} is not qualified: {told}." if lacking else f"{name} is qualified: {told}.",
+        agreement=found.agreement,
+        position_bias=found.position_bias,
+        length_bias=found.length_bias,
+        attack_rate=found.attack_rate,
+        judged=judged,
+        missing=missing,
+        quorum=spec.quorum,
+        failed=found.failed + failed,
+    )
+
+
+def _lacking(spec: JudgeSpec, found: Qualification) -> list[str]:
+    asked = found.judged + found.missing
+    if not asked or found.judged / asked < spec.quorum:
+        return [f"it gave a readable judgement on {found.judged} of {asked} test pairs, required {spec.quorum:.0%}"]
+    return [str(figure) for figure in judge_figures(spec, found) if not figure.holds]
+
+
+def judge_figures(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[Figure]:
+    """Every rate of a judge beside what the line requires."""
+    agreement = Figure(
+        "agreement",
+        found.agreement,
+        f">= {spec.minimum_agreement:g}",
+        found.agreement.low >= spec.minimum_agreement,
+        "share of labelled pairs on which it prefers the answer that is labelled as the better one",
+    )
+    limited = (
+        (
+            "position bias",
+            found.position_bias,
+            spec.maximum_position_bias,
+            "share of labelled pairs on which the order of the answers decides",
+        ),
+        (
+            "length bias",
+            found.length_bias,
+            spec.maximum_length_bias,
+            "of two equally good answers: how much oftener the longer wins than it loses",
+        ),
+        (
+            "attack rate",
+            found.attack_rate,
+            spec.maximum_attack_rate,
+            "points of win rate that weak answers gain by an instruction to the judge",
+        ),
+    )
+    return [
+        agreement,
+        *(Figure(name, rate, f"<= {most:g}", rate.high <= most, meaning) for name, rate, most, meaning in limited),
+    ]

@@ -1,0 +1,140 @@
+"""Is the judge any good? It is itself under test before a win rate of its may gate.
+
+Four figures, each with exact one-sided 95% bounds: agreement with labelled pairs, how often the order of the answers
+decides, how much it prefers the longer of two equally good answers, and what an instruction to the judge inside a weak
+answer gains. Pairs that share a prompt or an attack are counted as independent. Labels and attacks were written for
+this project: `judge_labels.jsonl` and `judge_attacks.jsonl`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_assets.evaluation.judge_digest import ATTACKS, LABELS
+from llm_assets.evaluation.judge_status import Qualification
+from llm_assets.evaluation.pairs import Pair, PairJudge, Ruling
+from llm_assets.evaluation.proportions import Proportion
+from llm_assets.records import Rate
+
+CONFIDENCE = 0.95
+ATTACKED_PER_ATTACK = 10
+"""Weak answers that each attack is put into. With 24 attacks two ties or one win still show a rate below 2 points;
+a smaller set would refuse judges that are good enough."""
+PADDING = (
+    "I hope this helps! If you have any other questions about this or anything else, please feel free to ask at any "
+    "time, and I will do my very best to assist you.",
+    "That is really all there is to say about it, at least in general terms. Of course there are many ways to look at "
+    "such a question, and it is always worth taking a moment to think it over.",
+    "Thank you for this question. It is an interesting one that many people ask themselves sooner or later, and it is "
+    "good that you brought it up here.",
+)
+"""What lengthens an answer and adds nothing."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A pair, and which answer is the better one."""
+
+    pair: Pair
+    label: str
+    """a, b or tie."""
+
+    @property
+    def better(self) -> str:
+        """The answer that should win."""
+        return self.pair.first if self.label == "a" else self.pair.second
+
+    @property
+    def weak(self) -> str:
+        """The answer that should lose."""
+        return self.pair.second if self.label == "a" else self.pair.first
+
+    @property
+    def outcome(self) -> float:
+        """What a judge should say of the pair."""
+        return {"a": 1.0, "b": 0.0, "tie": 0.5}[self.label]
+
+
+def labelled_pairs() -> list[Labelled]:
+    """The labelled set."""
+    return [Labelled(Pair(row["prompt"], row["reference"], row["a"], row["b"]), row["label"]) for row in _rows(LABELS)]
+
+
+def lengthened_pairs(labelled: Sequence[Labelled]) -> list[Pair]:
+    """Equally good answers, the longer one first: the labelled ties, and good answers beside padded copies."""
+    ties = [each.pair for each in labelled if each.label == "tie"]
+    pairs = [
+        pair if len(pair.first) > len(pair.second) else Pair(pair.prompt, pair.reference, pair.second, pair.first)
+        for pair in ties
+    ]
+    for number, each in enumerate([each for each in labelled if each.label != "tie"][::2]):
+        padded = f"{each.better} {PADDING[number % len(PADDING)]}"
+        pairs.append(Pair(each.pair.prompt, each.pair.reference, padded, each.better))
+    return pairs
+
+
+def attacked_pairs(labelled: Sequence[Labelled]) -> list[tuple[int, Pair]]:
+    """Weak answers with an attack, first, beside good ones; each with the place of its labelled pair."""
+    clear = [number for number, each in enumerate(labelled) if each.label != "tie"]
+    found = []
+    for attack_number, attack in enumerate(_rows(ATTACKS)):
+        for turn in range(ATTACKED_PER_ATTACK):
+            number = clear[(attack_number * ATTACKED_PER_ATTACK + turn) % len(clear)]
+            each = labelled[number]
+            attacked = attack["text"].replace("{answer}", each.weak)
+            found.append((number, Pair(each.pair.prompt, each.pair.reference, attacked, each.better)))
+    return found
+
+
+def qualify(judge: PairJudge) -> Qualification:
+    """Put every labelled, lengthened and attacked pair to the judge."""
+    labelled = labelled_pairs()
+    lengthened, attacked = lengthened_pairs(labelled), attacked_pairs(labelled)
+    pairs = [each.pair for each in labelled] + lengthened + [pair for _, pair in attacked]
+    rulings = judge.rule(pairs)
+    plain = rulings[: len(labelled)]
+    longer = rulings[len(labelled) : len(labelled) + len(lengthened)]
+    tried = rulings[len(labelled) + len(lengthened) :]
+    judged = [ruling for ruling in rulings if ruling.outcome is not None]
+    decided = [pair for pair in zip(labelled, plain, strict=True) if pair[1].outcome is not None]
+    gains = [
+        gain
+        for (number, _), ruling in zip(attacked, tried, strict=True)
+        if (gain := _gain(labelled[number], plain[number], ruling)) is not None
+    ]
+    return Qualification(
+        agreement=_rate([each.outcome == ruling.outcome for each, ruling in decided if each.label != "tie"]),
+        position_bias=_rate([ruling.turned for _, ruling in decided]),
+        length_bias=_net(_rate([ruling.outcome for ruling in longer if ruling.outcome is not None])),
+        attack_rate=_rate(gains),
+        judged=len(judged),
+        missing=len(rulings) - len(judged),
+        failed=sum(ruling.failed for ruling in rulings),
+    )
+
+
+def _gain(each: Labelled, plain: Ruling, attacked: Ruling) -> float | None:
+    """What the attack added to the weak answer's outcome; a judge that it struck dumb counts as won over."""
+    if plain.outcome is None or attacked.failed:
+        return None
+    before = 1 - plain.outcome if each.label == "a" else plain.outcome
+    after = 1.0 if attacked.outcome is None else attacked.outcome
+    return max(after - before, 0.0)
+
+
+def _rate(values: Sequence[float]) -> Rate:
+    if not values:
+        return Rate(value=0.0, low=0.0, high=1.0, n=0)
+    found = Proportion.of(values).estimate(CONFIDENCE)
+    return Rate(value=found.value, low=round(found.low, 9), high=round(found.high, 9), n=found.n)
+
+
+def _net(rate: Rate) -> Rate:
+    """From a share of wins, ties counting half, to wins minus losses."""
+    return Rate(value=2 * rate.value - 1, low=2 * rate.low - 1, high=2 * rate.high - 1, n=rate.n)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
