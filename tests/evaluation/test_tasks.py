@@ -1,5 +1,6 @@
 """Every task's known cases, computed by hand."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any, get_args
@@ -11,7 +12,7 @@ from llm_assets.evaluation import reasoning
 from llm_assets.evaluation.binary import BinaryTask
 from llm_assets.evaluation.custom import Custom, load_function
 from llm_assets.evaluation.exact_match import ExactMatch
-from llm_assets.evaluation.examples import Example
+from llm_assets.evaluation.examples import Example, read_examples
 from llm_assets.evaluation.instruction_following import InstructionFollowing
 from llm_assets.evaluation.lm_eval_task import LmEval
 from llm_assets.evaluation.multiple_choice import MultipleChoice
@@ -24,7 +25,9 @@ from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.truthfulness import Truthfulness
 from llm_assets.evaluation.win_rate import WinRate
 from llm_assets.line import BETTER, METRICS_OF, Metric
+from llm_assets.records import EvaluationSet
 from resources.errors import EvaluationError
+from resources.store import Artifact
 
 TASKS: list[type[Task]] = [
     Custom,
@@ -52,6 +55,18 @@ def test_every_metric_has_one_task_that_agrees_with_the_line_about_kind_and_dire
     assert set(BETTER) == set(get_args(Metric))
     for task in TASKS:
         assert task.name in METRICS_OF[task.kind]
+
+
+def test_an_example_knows_the_document_it_comes_from_and_else_stands_for_itself(tmp_path: Path) -> None:
+    row = {"id": "a", "prompt": "Where?", "answers": ["at sea", "on land"], "category": "places"}
+    (tmp_path / "set.jsonl").write_text(
+        json.dumps({**row, "source": "d"}) + "\n" + json.dumps({**row, "id": "b"}) + "\n"
+    )
+    rows = Artifact(digest="0", files=1, size=1)
+    found = {e.id: e for e in read_examples(tmp_path, EvaluationSet(kind="questions", rows=rows, size=2))}
+    assert (found["a"].source, found["b"].source) == ("d", "b")
+    assert found["a"].reference == "at sea | on land"
+    assert Example("c", []).source == "c"
 
 
 # --- multiple choice
