@@ -56,6 +56,7 @@ def capitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_its_documents_become_rows_before_any_model_is_asked(capitals: Path) -> None:
     rows = [json.loads(line) for line in (capitals / "set.jsonl").read_text().splitlines()]
     assert [row["document"] for row in rows] == list(range(8))
+    assert len({row.pop("task") for row in rows}) == 1
     assert rows[5] == {
         "id": "capitals-000005",
         "prompt": "What is the capital of country 5?",
@@ -145,6 +146,7 @@ def test_changed_data_under_the_same_names_are_other_documents(tmp_path: Path) -
     after = read_harness_set(spec(), tmp_path / "pulled", tmp_path / "after")
     assert {row["prompt"] for row in after} == {"Where?"}
     assert [row["id"] for row in after] == [row["id"] for row in before]
+    assert {row["task"] for row in after}.isdisjoint(row["task"] for row in before)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ evaluation:
     held_out: {kind: chat, path: evaluation/held_out.jsonl}
     prompts_toxic: {kind: toxicity, path: evaluation/toxicity.jsonl}
 gates:
-  perplexity_beats_base: {metric: perplexity, against: base, maximum: 0.8}
-  toxicity: {metric: toxicity, maximum: 0.2}
+  perplexity_beats_base: {metric: perplexity, change: {against: base, maximum: 0.8, minimum_effect: 0.2}}
+  toxicity: {metric: toxicity, value: {maximum: 0.2, minimum_effect: 0.1}}
 """
 
 
@@ -50,6 +50,10 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
         ("kind: toxicity, ", "kind: lm_eval, ", ["prompts_toxic", "`task` names what a set of kind lm_eval runs"]),
         ("kind: toxicity, ", "kind: toxicity, function: a.b:c, ", ["prompts_toxic", "of kind toxicity"]),
         ("kind: toxicity, ", "kind: custom, function: a.b, ", ["prompts_toxic", "`module.path:name`"]),
+        (", minimum_effect: 0.2", "", ["gates.perplexity_beats_base.change.minimum_effect", "missing"]),
+        ("maximum: 0.8", "minimum: 0.8", ["gates.perplexity_beats_base", "lower", "`maximum`"]),
+        ("minimum_effect: 0.1}", "minimum_effect: 0.3}", ["gates.toxicity", "between 0 and 1", "minimum_effect 0.3"]),
+        ("value: {max", "against: base, value: {max", ["gates.toxicity.against", "unknown key", "change"]),
         ("base_model: ", "base_modell: ", ["base_modell", "unknown key", "base_model"]),
         ("description: A", "name: other\ndescription: A", ["name", "'other'", "'assistant'"]),
         ("data:\n", "data: [\n", ["can't be read as YAML"]),

@@ -14,6 +14,7 @@ from dagster_pipes import PipesContext
 from tqdm import tqdm
 
 from llm_assets.child import Json, serve
+from llm_assets.evaluation.answers import AnswerCache, prompt_keys
 from llm_assets.evaluation.custom import Custom
 from llm_assets.evaluation.exact_match import ExactMatch
 from llm_assets.evaluation.examples import Example, read_examples
@@ -23,6 +24,7 @@ from llm_assets.evaluation.lm_eval_task import LmEval
 from llm_assets.evaluation.measurements import Measurements, measure
 from llm_assets.evaluation.multiple_choice import MultipleChoice
 from llm_assets.evaluation.outputs import (
+    FILE,
     Output,
     Outputs,
     Solver,
@@ -35,7 +37,7 @@ from llm_assets.evaluation.page import publish
 from llm_assets.evaluation.perplexity import Perplexity
 from llm_assets.evaluation.reasoning import Reasoning
 from llm_assets.evaluation.refusal import Refusal
-from llm_assets.evaluation.request import EvaluationRequest
+from llm_assets.evaluation.request import Evaluation, EvaluationRequest, ScoringRequest
 from llm_assets.evaluation.samples import Measured
 from llm_assets.evaluation.task import Score, Scores, Task, read_scores, write_scores
 from llm_assets.evaluation.toxicity import Toxicity
@@ -51,13 +53,15 @@ Log = Callable[[str], Any]
 
 
 class Evaluator:
-    """One evaluation, step by step."""
+    """Asks models, scores what they say and measures; a set or a model that was there before costs nothing."""
 
-    def __init__(self, request: EvaluationRequest, log: Log) -> None:
+    def __init__(self, request: ScoringRequest, log: Log) -> None:
         self.request = request
         self.log = log
         self.store = request.store
-        self.computed = {"outputs": 0, "scores": 0, "measurements": 0}
+        self.answers: dict[str, AnswerCache] = {}
+        """Subject digest -> what it was asked before."""
+        self.computed = {"outputs": 0, "answers": 0, "scores": 0, "measurements": 0}
         sets = request.sets.sets
         self.examples = {name: read_examples(self.store.path(found.rows), found) for name, found in sets.items()}
         judge = request.line.evaluation.judge
@@ -77,8 +81,8 @@ class Evaluator:
             for name, found in sets.items()
         }
 
-    def run(self) -> Json:
-        """Everything; returns an `Evaluation` as JSON."""
+    def measured(self) -> tuple[list[Measured], list[Measurement]]:
+        """Every set after every model was asked and scored, and what its scores amount to."""
         self._ask_models()
         measured: list[Measured] = []
         measurements: list[Measurement] = []
@@ -96,8 +100,7 @@ class Evaluator:
             + ", ".join(f"{count} {what} computed" for what, count in self.computed.items())
             + "; all others were there."
         )
-        report = publish(self.request, self.store, measurements, measured)
-        return {"report": report.content(), "computed": self.computed}
+        return measured, measurements
 
     def _own_tasks(self, set_name: str) -> list[Task]:
         """The tasks that are another one on every set."""
@@ -106,14 +109,17 @@ class Evaluator:
         return [Custom(spec.function, source), LmEval(spec.lm_metric)]
 
     def _ask_models(self) -> None:
-        """Make the outputs that are missing, loading each base model once."""
+        """Make the outputs that are missing, loading a base model at most once, and only to ask something new."""
         missing: dict[str, list[tuple[str, Subject, str]]] = {}
         seen: set[str] = set()
         for model, subject in self.request.subjects.items():
             for name in self.examples:
                 key = self._output_key(subject, name)
                 if key not in seen and Outputs.published(self.store, key) is None:
-                    missing.setdefault(subject.base.digest, []).append((model, subject, name))
+                    if self._unasked(subject, name):
+                        missing.setdefault(subject.base.digest, []).append((model, subject, name))
+                    else:
+                        self._publish_outputs(subject, name)
                 seen.add(key)
         for work in missing.values():
             self._ask_one_base(work)
@@ -129,22 +135,43 @@ class Evaluator:
             if subject.adapter and subject.adapter.digest not in attached:
                 model = attach_adapter(model, self.store.path(subject.adapter), subject.adapter.digest)
                 attached.add(subject.adapter.digest)
-            with _speaking_as(model, subject, adapted=bool(attached)), self._progress(name, set_name) as progress:
+            unasked = self._unasked(subject, set_name)
+            progressing = self._progress(name, set_name, len(unasked))
+            with _speaking_as(model, subject, adapted=bool(attached)), progressing as progress:
                 batch = self.request.line.evaluation.batch_size
                 solver = Solver(model, tokenizer, subject.system, batch, progress)
                 spec = self.request.line.evaluation.sets[set_name]
+                wanted = list(unasked.values())
                 if spec.kind == "lm_eval":
-                    folder = self.store.path(self.request.sets.sets[set_name].rows)
-                    outputs = solver.run_harness(folder, self.examples[set_name])
+                    outputs = solver.run_harness(self.store.path(self.request.sets.sets[set_name].rows), wanted)
                 else:
-                    outputs = solver.solve(spec.kind, self.examples[set_name], spec.max_new_tokens)
-            rows = self.store.put_files({"outputs.jsonl": write_outputs(outputs)})
-            self.store.put_result(self._output_key(subject, set_name), Outputs(rows=rows).save(self.store))
+                    outputs = solver.solve(spec.kind, wanted, spec.max_new_tokens)
+            self._answers(subject).add(dict(zip(unasked, outputs, strict=True)))
+            self._publish_outputs(subject, set_name)
             self.computed["outputs"] += 1
+            self.computed["answers"] += len(unasked)
+
+    def _answers(self, subject: Subject) -> AnswerCache:
+        if subject.digest not in self.answers:
+            self.answers[subject.digest] = AnswerCache(self.store, subject, self.request.code["outputs"])
+        return self.answers[subject.digest]
+
+    def _prompt_keys(self, set_name: str) -> list[str]:
+        spec = self.request.line.evaluation.sets[set_name]
+        return prompt_keys(spec.kind, self.examples[set_name], spec.max_new_tokens)
+
+    def _unasked(self, subject: Subject, set_name: str) -> dict[str, Example]:
+        """The prompts of a set that this model was never asked, by key."""
+        return self._answers(subject).missing(self._prompt_keys(set_name), self.examples[set_name])
+
+    def _publish_outputs(self, subject: Subject, set_name: str) -> None:
+        outputs = self._answers(subject).outputs(self._prompt_keys(set_name), self.examples[set_name])
+        rows = self.store.put_files({FILE: write_outputs(outputs)})
+        self.store.put_result(self._output_key(subject, set_name), Outputs(rows=rows).save(self.store))
 
     @contextmanager
-    def _progress(self, model: str, set_name: str) -> Iterator[Callable[[int], Any]]:
-        total = answers_wanted(self.request.sets.sets[set_name].kind, len(self.examples[set_name]))
+    def _progress(self, model: str, set_name: str, examples: int) -> Iterator[Callable[[int], Any]]:
+        total = answers_wanted(self.request.sets.sets[set_name].kind, examples)
         start = time.monotonic()
         with tqdm(total=total, desc=f"{model} on {set_name}", unit="answer", mininterval=1) as bar:
             yield bar.update
@@ -161,7 +188,7 @@ class Evaluator:
         )
 
     def _scores(self, task: Task, outputs: Outputs, examples: list[Example], said: list[Output]) -> Scores:
-        judge = self.request.identity.judge if isinstance(task, WinRate) else ""
+        judge = self.request.judge if isinstance(task, WinRate) else ""
         parts = {"task": task.name, "outputs": outputs.digest, "judge": judge, "code": self.request.code["scores"]}
         parts["identity"] = task.identity
 
@@ -223,7 +250,11 @@ def _unreachable() -> Outputs:
 
 def evaluate(request: Json, pipes: PipesContext) -> Json:
     """The child's work, see `resources/compute.py`."""
-    return Evaluator(EvaluationRequest.model_validate(request), pipes.log.info).run()
+    parsed = EvaluationRequest.model_validate(request)
+    evaluator = Evaluator(parsed, pipes.log.info)
+    measured, measurements = evaluator.measured()
+    report = publish(parsed, evaluator.store, measurements, measured)
+    return Evaluation(report=report, computed=evaluator.computed).content()
 
 
 if __name__ == "__main__":

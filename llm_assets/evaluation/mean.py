@@ -1,39 +1,87 @@
 """What the tasks with graded scores share: a score between 0 and 1 per sample, a mean per set."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from llm_assets.evaluation.estimates import Estimate, bootstrapped, paired_difference, proportion
+from llm_assets.evaluation.estimates import Estimate, PValues, Sample, Values
+from llm_assets.evaluation.proportions import PairedProportions, Proportion
+from llm_assets.evaluation.ratios import RatioOfSums
 from llm_assets.evaluation.task import Score, Task, values
 
 
 class MeanTask(Task):
     """A task whose samples score from 0 to 1: alone their mean, against another model the difference of the means."""
 
-    def alone(self, scores: Sequence[Score], confidence: float) -> Estimate | None:
-        """The mean with Wilson's bounds, which hold for graded scores too (see `proportion`)."""
-        found = values(scores)
-        return proportion(found, confidence) if found else None
-
-    def versus(self, scores: Sequence[Score], others: Sequence[Score], confidence: float) -> Estimate | None:
-        """This model's mean minus the other's, paired; bounds by a paired bootstrap. None below two examples.
-
-        Where every score is 0 or 1 the bounds are Tango's, as for other yes-or-no tasks. Where all differences are
-        equal a bootstrap would be sure of them; then the differences, moved into [0, 1], get Wilson's open bounds.
-        """
-        mine, theirs = values(scores), values(others)
-        if not mine or not theirs or len(mine) < 2:
+    def sample(
+        self, scores: Sequence[Score], others: Sequence[Score] | None = None, sources: Sequence[str] | None = None
+    ) -> Sample | None:
+        """The mean, with the tests of `Proportion`, which hold for graded scores too; or the paired difference."""
+        mine = values(scores)
+        if mine is None:
             return None
-        if {*mine, *theirs} <= {0.0, 1.0}:
-            return paired_difference(mine, theirs, confidence)
-        gaps = [a - b for a, b in zip(mine, theirs, strict=True)]
-        if len(set(gaps)) > 1:
-            return bootstrapped(_mean, [gaps], confidence)
-        moved = proportion([(gap + 1) / 2 for gap in gaps], confidence)
-        return Estimate(gaps[0], 0.0, 2 * moved.low - 1, 2 * moved.high - 1, len(gaps))
+        if others is None:
+            return Proportion.of(mine)
+        theirs = values(others)
+        return _difference(mine, theirs, sources) if theirs else None
+
+    def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
+        """A second model that is as good: erring independently where scores are 0 or 1, else with scores alike."""
+        found = values(scores)
+        if found is None:
+            return None
+        if set(found) <= {0.0, 1.0}:
+            return PairedProportions.planned(found)
+        planned = (
+            RatioOfSums.of(found, [1.0] * len(found), sources).planned() if len(set(sources or found)) > 1 else None
+        )
+        return planned if planned and np.ptp(planned.numerators) else EqualGaps.of([0.0] * len(found))
 
 
-def _mean(gaps: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    return np.asarray(gaps.mean(axis=axis))
+def _difference(mine: Values, theirs: Values, sources: Sequence[str] | None) -> Sample:
+    """By a bootstrap of documents; of scores that are all 0 or 1 by the exact tests that yes-or-no tasks have."""
+    if {*mine, *theirs} <= {0.0, 1.0}:
+        return PairedProportions.of(mine, theirs)
+    gaps = [a - b for a, b in zip(mine, theirs, strict=True)]
+    sampled = RatioOfSums.of(gaps, [1.0] * len(gaps), sources, paired=True)
+    varies = len(sampled.numerators) > 1 and np.ptp(sampled.numerators / sampled.denominators) > 0
+    return sampled if varies else EqualGaps.of(gaps)
+
+
+@dataclass(frozen=True)
+class EqualGaps(Sample):
+    """Differences between two models that are all the same, of which a bootstrap would be certain.
+
+    Moved from [-1, 1] into [0, 1] they are scores whose mean a binomial test bounds without knowing their spread.
+    """
+
+    moved: Proportion
+    method = "exact binomial test of the differences, moved into [0, 1]"
+
+    @classmethod
+    def of(cls, gaps: Values) -> "EqualGaps":
+        """From at least one difference."""
+        return cls(Proportion.of([(gap + 1) / 2 for gap in gaps]))
+
+    @property
+    def n(self) -> int:  # type: ignore[override]
+        """Examples."""
+        return self.moved.n
+
+    def estimate(self, confidence: float) -> Estimate:
+        """The difference with bounds that stay open."""
+        found = self.moved.estimate(confidence)
+        return Estimate(2 * found.value - 1, 2 * found.standard_error, 2 * found.low - 1, 2 * found.high - 1, found.n)
+
+    def p_values(self, threshold: float) -> PValues:
+        """The two tests."""
+        return self.moved.p_values((threshold + 1) / 2)
+
+    def simulated(self, truth: float, threshold: float, runs: int, random: np.random.Generator) -> PValues:
+        """Of yes-or-no draws with the true difference, the noisiest there are."""
+        return self.moved.simulated((truth + 1) / 2, (threshold + 1) / 2, runs, random)
+
+    def distance(self, threshold: float) -> float:
+        """In standard deviations of a yes-or-no score."""
+        return self.moved.distance((threshold + 1) / 2)

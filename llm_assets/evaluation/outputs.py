@@ -15,6 +15,7 @@ from resources.store import Artifact
 
 MAXIMUM_TOKENS = 1024
 """Of a conversation whose answer is measured; a longer one loses its oldest tokens."""
+FILE = "outputs.jsonl"
 
 
 class Subject(Record):
@@ -144,7 +145,7 @@ def write_outputs(outputs: Sequence[Output]) -> bytes:
 
 def read_outputs(folder: Path) -> list[Output]:
     """The rows of outputs.jsonl."""
-    with (folder / "outputs.jsonl").open(encoding="utf-8") as file:
+    with (folder / FILE).open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     return [
         Output(row["id"], row["text"], {k: (loss[0], loss[1]) for k, loss in row["losses"].items()}, row["given"])

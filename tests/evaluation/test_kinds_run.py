@@ -69,7 +69,7 @@ class Exam:
         }
         if self.capitals:
             specs["capitals"] = {"kind": "lm_eval", "path": "c", "task": "capitals", "lm_metric": "acc_norm"}
-        gates = {"right": {"metric": "accuracy", "minimum": 0.0}}
+        gates = {"right": {"metric": "accuracy", "value": {"minimum": 0.1, "minimum_effect": 0.5}}}
         line = Line.model_validate({**self.content, "evaluation": {"sets": specs}, "gates": gates})
         put = self.store.put_files
         sets = {

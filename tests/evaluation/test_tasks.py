@@ -9,7 +9,6 @@ import pytest
 
 from llm_assets.data.text import answer_form
 from llm_assets.evaluation import reasoning
-from llm_assets.evaluation.binary import BinaryTask
 from llm_assets.evaluation.custom import Custom, load_function
 from llm_assets.evaluation.exact_match import ExactMatch
 from llm_assets.evaluation.examples import Example, read_examples
@@ -24,7 +23,7 @@ from llm_assets.evaluation.task import Score, Task
 from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.truthfulness import Truthfulness
 from llm_assets.evaluation.win_rate import WinRate
-from llm_assets.line import BETTER, METRICS_OF, Metric
+from llm_assets.gate_spec import BETTER, METRICS_OF, Metric
 from llm_assets.records import EvaluationSet
 from resources.errors import EvaluationError
 from resources.store import Artifact
@@ -274,8 +273,9 @@ def test_a_function_that_gives_no_score_leaves_a_hole_and_the_set_without_its_me
     found = score(task, Output("a", "x"))
     assert found.value is None
     assert reason in found.reason
-    assert task.alone([Score(1.0), found], 0.95) is None
-    assert task.versus([Score(1.0), found], [Score(1.0), Score(1.0)], 0.95) is None
+    assert task.sample([Score(1.0), found]) is None
+    assert task.sample([Score(1.0), found], [Score(1.0), Score(1.0)]) is None
+    assert task.sample([Score(1.0), Score(1.0)], [Score(1.0), found]) is None
 
 
 def test_without_a_function_the_answer_must_match_the_reference() -> None:
@@ -324,26 +324,39 @@ def scores(*values: float) -> list[Score]:
 def test_graded_scores_are_a_mean_and_against_another_model_a_difference_of_means() -> None:
     task = Custom()
     mine, theirs = scores(0.5, 0.75, 1.0, 0.25), scores(0.25, 0.75, 0.5, 0.0)
-    alone, versus = task.alone(mine, 0.95), task.versus(mine, theirs, 0.95)
+    alone, versus = task.sample(mine), task.sample(mine, theirs)
     assert alone is not None
     assert versus is not None
-    assert (alone.value, alone.n) == (0.625, 4)
-    assert versus.value == pytest.approx(0.25, abs=1e-12)
-    # the resamples of four differences 0.25, 0, 0.5, 0.25 have the standard deviation sqrt(0.03125 / 4)
-    assert versus.standard_error == pytest.approx(math.sqrt(0.03125 / 4), rel=0.03)
-    assert 0 <= versus.low < 0.25 < versus.high <= 0.5
+    own, gained = alone.estimate(0.95), versus.estimate(0.95)
+    assert (own.value, own.n) == (0.625, 4)
+    assert gained.value == pytest.approx(0.25, abs=1e-12)
+    # the differences 0.25, 0, 0.5, 0.25 have the variance 0.125 / 3
+    assert gained.standard_error == pytest.approx(math.sqrt(0.125 / 3 / 4), abs=1e-12)
+    assert gained.low < 0.25 < gained.high
+
+
+def test_examples_of_one_document_count_as_one_draw() -> None:
+    mine, theirs = scores(0.5, 0.5, 1.0, 1.0), scores(0.25, 0.25, 0.25, 0.25)
+    apart, together = (Custom().sample(mine, theirs, sources) for sources in (None, ["a", "a", "b", "b"]))
+    assert apart is not None
+    assert together is not None
+    assert together.estimate(0.95).standard_error > apart.estimate(0.95).standard_error
 
 
 def test_scores_that_are_all_0_or_1_are_compared_as_every_yes_or_no_task() -> None:
     mine, theirs = scores(1, 1, 0, 1, 0, 1), scores(0, 1, 0, 0, 1, 1)
-    assert Custom().versus(mine, theirs, 0.95) == MultipleChoice().versus(mine, theirs, 0.95)
-    assert issubclass(MultipleChoice, BinaryTask)
+    assert Custom().sample(mine, theirs) == MultipleChoice().sample(mine, theirs)
+    assert Custom().planned(mine) == MultipleChoice().planned(mine)
 
 
 def test_equal_differences_prove_nothing() -> None:
-    found = Custom().versus(scores(*[0.5] * 10), scores(*[0.5] * 10), 0.95)
-    assert found is not None
-    assert found.value == 0.0
-    assert found.low == pytest.approx(-found.high)
-    assert found.high > 0.4  # Wilson: 10 halves of 1 lie between 0.26 and 0.74
-    assert Custom().versus(scores(0.5), scores(0.25), 0.95) is None
+    for found in (Custom().sample(scores(*[0.5] * 10), scores(*[0.5] * 10)), Custom().planned(scores(*[0.5] * 10))):
+        assert found is not None
+        bounds = found.estimate(0.95)
+        assert (bounds.value, bounds.n) == (0.0, 10)
+        assert bounds.low == pytest.approx(-bounds.high)
+        assert bounds.high > 0.5  # Clopper and Pearson: 5 of 10 lies between 0.22 and 0.78
+        assert found.p_values(-0.1).above > 0.3
+    alone = Custom().sample(scores(0.5), scores(0.25))
+    assert alone is not None
+    assert alone.estimate(0.95).value == pytest.approx(0.25)
