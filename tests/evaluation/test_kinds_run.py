@@ -1,20 +1,21 @@
 """Every kind of evaluation set goes through one real evaluation: asked, scored, measured, kept and shown."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 
 from llm_assets.data.harness_sets import read_harness_set
-from llm_assets.evaluation.evaluate import Evaluator
+from llm_assets.evaluation.evaluate import evaluate
 from llm_assets.evaluation.outputs import Subject
 from llm_assets.evaluation.request import Evaluation, EvaluationRequest, Identity
 from llm_assets.line import Line
 from llm_assets.records import EvaluationKind, EvaluationSet, EvaluationSets
 from resources.store import ArtifactStore
+from tests.evaluation.small_report import make_calibration
 from tests.test_harness import ROWS, spec, write_task
 from tests.training.small_training import jsonl, trained_once
 
@@ -91,14 +92,16 @@ class Exam:
             subjects=self.subjects,
             sets=EvaluationSets(objects={}, sets=sets),
             embedder="",
+            judge="",
             curve=self.curve,
             champion_name="",
             identity=Identity(**IDENTITY),
+            calibration=make_calibration(line),
             code={"outputs": "1", "scores": code},
         )
         said: list[str] = []
-        log: Callable[[str], None] = said.append
-        return Evaluation.model_validate(Evaluator(request, log).run()), said
+        pipes: Any = SimpleNamespace(log=SimpleNamespace(info=said.append))
+        return Evaluation.model_validate(evaluate(request.content(), pipes)), said
 
 
 @pytest.fixture(scope="module")
@@ -149,13 +152,13 @@ def test_every_sample_keeps_input_output_score_and_the_likelihood_of_each_choice
 
 def test_the_same_again_computes_nothing(exam: Exam, made: Evaluation) -> None:
     again, _ = exam.run()
-    assert again.computed == {"outputs": 0, "scores": 0, "measurements": 0}
+    assert again.computed == {"outputs": 0, "answers": 0, "scores": 0, "measurements": 0}
     assert again.report == made.report
 
 
 def test_a_changed_function_grades_again_and_asks_no_model(exam: Exam, made: Evaluation) -> None:
     changed, _ = exam.run(function=b"def grade(**texts):\n    return True\n")
-    assert changed.computed == {"outputs": 0, "scores": 2, "measurements": 1}
+    assert changed.computed == {"outputs": 0, "answers": 0, "scores": 2, "measurements": 1}
     found = changed.report.find("custom", "", "own")
     assert found is not None
     assert found.value == 1.0
@@ -179,7 +182,7 @@ def test_an_lm_eval_task_is_asked_of_each_model_and_scored_document_by_document(
     exam.capitals = tmp_path / "set"
     found, _ = exam.run()
     exam.capitals = None
-    assert found.computed == {"outputs": 2, "scores": 2, "measurements": 1}
+    assert found.computed == {"outputs": 2, "answers": 2 * len(ROWS), "scores": 2, "measurements": 1}
     for metric, against in (("lm_eval", ""), ("base_lm_eval", ""), ("lm_eval", "base")):
         measured = found.report.find(metric, against, "capitals")
         assert measured is not None
