@@ -36,10 +36,6 @@ METRICS_OF: dict[EvaluationKind, tuple[Metric, ...]] = {
     "lm_eval": ("lm_eval",),
 }
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"perplexity", "toxicity"})
-BETTER: dict[Metric, Literal["higher", "lower"]] = {
-    metric: "lower" if metric in LOWER_IS_BETTER else "higher" for metrics in METRICS_OF.values() for metric in metrics
-}
-"""The direction in which each metric is better; its task says the same."""
 Opponent = Literal["base", "champion"]
 Side = Literal["minimum", "maximum"]
 ALL = "all"

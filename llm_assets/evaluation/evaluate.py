@@ -140,16 +140,17 @@ class Evaluator:
             with _speaking_as(model, subject, adapted=bool(attached)), progressing as progress:
                 batch = self.request.line.evaluation.batch_size
                 solver = Solver(model, tokenizer, subject.system, batch, progress)
-                spec = self.request.line.evaluation.sets[set_name]
-                wanted = list(unasked.values())
-                if spec.kind == "lm_eval":
-                    outputs = solver.run_harness(self.store.path(self.request.sets.sets[set_name].rows), wanted)
-                else:
-                    outputs = solver.solve(spec.kind, wanted, spec.max_new_tokens)
+                outputs = self._solved(solver, set_name, list(unasked.values()))
             self._answers(subject).add(dict(zip(unasked, outputs, strict=True)))
             self._publish_outputs(subject, set_name)
             self.computed["outputs"] += 1
             self.computed["answers"] += len(unasked)
+
+    def _solved(self, solver: Solver, set_name: str, examples: list[Example]) -> list[Output]:
+        spec = self.request.line.evaluation.sets[set_name]
+        if spec.kind == "lm_eval":
+            return solver.run_harness(self.store.path(self.request.sets.sets[set_name].rows), examples)
+        return solver.solve(spec.kind, examples, spec.max_new_tokens)
 
     def _answers(self, subject: Subject) -> AnswerCache:
         if subject.digest not in self.answers:

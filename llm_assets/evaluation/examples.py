@@ -39,12 +39,12 @@ class Example:
     """The conversation before the answer; empty where only statements are compared."""
     reference: str = ""
     """The human answer, where the set has one."""
-    source: str = ""
-    """The document it comes from; examples of one document are not independent. Default: the example itself."""
     slices: tuple[str, ...] = ()
     """For example ("language=english", "category=sports")."""
     target: dict[str, Any] = field(default_factory=dict)
     """What else the kind brings, see `TARGETS`."""
+    source: str = ""
+    """The document that the example comes from; default: its own id. Examples of one document are not independent."""
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -84,16 +84,16 @@ def read_examples(folder: Path, evaluation_set: EvaluationSet) -> list[Example]:
 
 def _example(kind: EvaluationKind, row: Mapping[str, Any]) -> Example:
     slices = tuple(f"{name}={row[name]}" for name in SLICED_BY if row.get(name))
-    source = str(row.get("source") or row["id"])
+    source = row.get("source") or ""
     if kind == "chat":
         *messages, answer = row["messages"]
         if answer["role"] != "assistant" or not messages:
             raise ValueError("the last message must be the assistant's answer to an earlier one")
-        return Example(row["id"], messages, answer["content"], source, slices)
+        return Example(row["id"], messages, answer["content"], slices, source=source)
     prompt = row["input" if kind == "custom" else "prompt"]
     messages = [{"role": "user", "content": prompt}] if prompt else []
     target = {key: row.get(key, DEFAULTS[key]) if key in DEFAULTS else row[key] for key in TARGETS[kind]}
-    return Example(row["id"], messages, _reference(kind, row), source, slices, target)
+    return Example(row["id"], messages, _reference(kind, row), slices, target, source)
 
 
 def _reference(kind: EvaluationKind, row: Mapping[str, Any]) -> str:

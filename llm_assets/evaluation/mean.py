@@ -12,7 +12,10 @@ from llm_assets.evaluation.task import Score, Task, values
 
 
 class MeanTask(Task):
-    """A task whose samples score from 0 to 1: alone their mean, against another model the difference of the means."""
+    """A task whose samples score from 0 to 1: alone their mean, against another model the difference of the means.
+
+    Where every score is 0 or 1 it is tested as a yes-or-no task is.
+    """
 
     def sample(
         self, scores: Sequence[Score], others: Sequence[Score] | None = None, sources: Sequence[str] | None = None
@@ -33,46 +36,42 @@ class MeanTask(Task):
             return None
         if set(found) <= {0.0, 1.0}:
             return PairedProportions.planned(found)
-        planned = (
-            RatioOfSums.of(found, [1.0] * len(found), sources).planned() if len(set(sources or found)) > 1 else None
-        )
-        return planned if planned and np.ptp(planned.numerators) else EqualGaps.of([0.0] * len(found))
+        if len(set(sources or range(len(found)))) < 2:
+            return None
+        return _open(RatioOfSums.of(found, [1.0] * len(found), sources).planned())
 
 
-def _difference(mine: Values, theirs: Values, sources: Sequence[str] | None) -> Sample:
-    """By a bootstrap of documents; of scores that are all 0 or 1 by the exact tests that yes-or-no tasks have."""
+def _difference(mine: Values, theirs: Values, sources: Sequence[str] | None) -> Sample | None:
+    """By a bootstrap of documents, of which it takes two; of scores that are all 0 or 1 as yes-or-no tasks do."""
     if {*mine, *theirs} <= {0.0, 1.0}:
         return PairedProportions.of(mine, theirs)
+    if len(set(sources or range(len(mine)))) < 2:
+        return None
     gaps = [a - b for a, b in zip(mine, theirs, strict=True)]
-    sampled = RatioOfSums.of(gaps, [1.0] * len(gaps), sources, paired=True)
-    varies = len(sampled.numerators) > 1 and np.ptp(sampled.numerators / sampled.denominators) > 0
-    return sampled if varies else EqualGaps.of(gaps)
+    return _open(RatioOfSums.of(gaps, [1.0] * len(gaps), sources, paired=True))
+
+
+def _open(gaps: RatioOfSums) -> Sample:
+    means = gaps.numerators / gaps.denominators
+    return gaps if np.ptp(means) > 0 else EqualGaps(Proportion((means + 1) / 2), gaps.n)
 
 
 @dataclass(frozen=True)
 class EqualGaps(Sample):
-    """Differences between two models that are all the same, of which a bootstrap would be certain.
+    """Differences between two models that are the same in every document, of which a bootstrap would be certain.
 
     Moved from [-1, 1] into [0, 1] they are scores whose mean a binomial test bounds without knowing their spread.
     """
 
     moved: Proportion
+    """One score per document."""
+    n: int
     method = "exact binomial test of the differences, moved into [0, 1]"
-
-    @classmethod
-    def of(cls, gaps: Values) -> "EqualGaps":
-        """From at least one difference."""
-        return cls(Proportion.of([(gap + 1) / 2 for gap in gaps]))
-
-    @property
-    def n(self) -> int:  # type: ignore[override]
-        """Examples."""
-        return self.moved.n
 
     def estimate(self, confidence: float) -> Estimate:
         """The difference with bounds that stay open."""
         found = self.moved.estimate(confidence)
-        return Estimate(2 * found.value - 1, 2 * found.standard_error, 2 * found.low - 1, 2 * found.high - 1, found.n)
+        return Estimate(2 * found.value - 1, 2 * found.standard_error, 2 * found.low - 1, 2 * found.high - 1, self.n)
 
     def p_values(self, threshold: float) -> PValues:
         """The two tests."""

@@ -54,7 +54,7 @@ class Task(BaseMetric):
     sample_score: ClassVar[str]
     """What one sample's number is, as a column name."""
     better: ClassVar[Literal["higher", "lower"]]
-    """Which direction of the metric is the better one; `gate_spec.BETTER` says the same."""
+    """Which direction of the metric is the better one; `gate_spec.LOWER_IS_BETTER` says the same."""
     async_mode = False
 
     @property

@@ -22,7 +22,7 @@ N = 90
 def measured(champion: bool = False) -> list[Measured]:
     """Scores of a base and perhaps a champion that is as good, on two sets in two languages."""
     random = np.random.default_rng(0)
-    examples = [Example(str(n), [], "", str(n), (f"language={'zh' if n % 3 else 'en'}",)) for n in range(N)]
+    examples = [Example(str(n), [], slices=(f"language={'zh' if n % 3 else 'en'}",)) for n in range(N)]
     tokens = random.integers(2, 40, N)
     nats = random.gamma(2, 1.5, N)
     models = ("base", "champion") if champion else ("base",)

@@ -10,6 +10,7 @@ import pytest
 from llm_assets.data.text import answer_form
 from llm_assets.evaluation import reasoning
 from llm_assets.evaluation.custom import Custom, load_function
+from llm_assets.evaluation.estimates import Estimate
 from llm_assets.evaluation.exact_match import ExactMatch
 from llm_assets.evaluation.examples import Example, read_examples
 from llm_assets.evaluation.instruction_following import InstructionFollowing
@@ -17,13 +18,14 @@ from llm_assets.evaluation.lm_eval_task import LmEval
 from llm_assets.evaluation.multiple_choice import MultipleChoice
 from llm_assets.evaluation.outputs import Output
 from llm_assets.evaluation.perplexity import Perplexity
+from llm_assets.evaluation.proportions import PairedProportions
 from llm_assets.evaluation.reasoning import Reasoning, final_answer
 from llm_assets.evaluation.refusal import Refusal, declines
 from llm_assets.evaluation.task import Score, Task
 from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.truthfulness import Truthfulness
 from llm_assets.evaluation.win_rate import WinRate
-from llm_assets.gate_spec import BETTER, METRICS_OF, Metric
+from llm_assets.gate_spec import LOWER_IS_BETTER, METRICS_OF, Metric
 from llm_assets.records import EvaluationSet
 from resources.errors import EvaluationError
 from resources.store import Artifact
@@ -50,8 +52,8 @@ def score(task: Task, output: Output, /, reference: str = "", **target: Any) -> 
 
 
 def test_every_metric_has_one_task_that_agrees_with_the_line_about_kind_and_direction() -> None:
-    assert {task.name: task.better for task in TASKS} == BETTER
-    assert set(BETTER) == set(get_args(Metric))
+    assert {task.name for task in TASKS if task.better == "lower"} == LOWER_IS_BETTER
+    assert {task.name for task in TASKS} == set(get_args(Metric))
     for task in TASKS:
         assert task.name in METRICS_OF[task.kind]
 
@@ -321,18 +323,21 @@ def scores(*values: float) -> list[Score]:
     return [Score(value) for value in values]
 
 
+def estimate(task: Task, mine: list[Score], theirs: list[Score] | None = None) -> Estimate:
+    sample = task.sample(mine, theirs)
+    assert sample is not None
+    return sample.estimate(0.95)
+
+
 def test_graded_scores_are_a_mean_and_against_another_model_a_difference_of_means() -> None:
     task = Custom()
     mine, theirs = scores(0.5, 0.75, 1.0, 0.25), scores(0.25, 0.75, 0.5, 0.0)
-    alone, versus = task.sample(mine), task.sample(mine, theirs)
-    assert alone is not None
-    assert versus is not None
-    own, gained = alone.estimate(0.95), versus.estimate(0.95)
-    assert (own.value, own.n) == (0.625, 4)
-    assert gained.value == pytest.approx(0.25, abs=1e-12)
-    # the differences 0.25, 0, 0.5, 0.25 have the variance 0.125 / 3
-    assert gained.standard_error == pytest.approx(math.sqrt(0.125 / 3 / 4), abs=1e-12)
-    assert gained.low < 0.25 < gained.high
+    alone, versus = estimate(task, mine), estimate(task, mine, theirs)
+    assert (alone.value, alone.n) == (0.625, 4)
+    assert versus.value == pytest.approx(0.25, abs=1e-12)
+    # four differences 0.25, 0, 0.5, 0.25: their squared distances from the mean add up to 0.125
+    assert versus.standard_error == pytest.approx(math.sqrt(0.125 / 3 / 4), abs=1e-12)
+    assert versus.low < 0.25 < versus.high
 
 
 def test_examples_of_one_document_count_as_one_draw() -> None:
@@ -341,11 +346,12 @@ def test_examples_of_one_document_count_as_one_draw() -> None:
     assert apart is not None
     assert together is not None
     assert together.estimate(0.95).standard_error > apart.estimate(0.95).standard_error
+    assert Custom().sample(mine, theirs, ["a"] * 4) is None
 
 
 def test_scores_that_are_all_0_or_1_are_compared_as_every_yes_or_no_task() -> None:
     mine, theirs = scores(1, 1, 0, 1, 0, 1), scores(0, 1, 0, 0, 1, 1)
-    assert Custom().sample(mine, theirs) == MultipleChoice().sample(mine, theirs)
+    assert Custom().sample(mine, theirs) == MultipleChoice().sample(mine, theirs) == PairedProportions(2, 1, 6)
     assert Custom().planned(mine) == MultipleChoice().planned(mine)
 
 
@@ -357,6 +363,7 @@ def test_equal_differences_prove_nothing() -> None:
         assert bounds.low == pytest.approx(-bounds.high)
         assert bounds.high > 0.5  # Clopper and Pearson: 5 of 10 lies between 0.22 and 0.78
         assert found.p_values(-0.1).above > 0.3
-    alone = Custom().sample(scores(0.5), scores(0.25))
-    assert alone is not None
-    assert alone.estimate(0.95).value == pytest.approx(0.25)
+
+
+def test_one_example_is_no_comparison() -> None:
+    assert Custom().sample(scores(0.5), scores(0.25)) is None
