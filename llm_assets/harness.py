@@ -80,7 +80,7 @@ def load_task(folder: Path) -> Any:
 
 
 def documents(folder: Path) -> list[dict[str, Any]]:
-    """The task's documents as rows of an evaluation set; `document` is the library's number for it."""
+    """The task's documents as rows of an evaluation set; `document` is the library's number for each."""
     spec, task = read_task(folder), load_task(folder)
     return [
         {

@@ -56,6 +56,7 @@ def capitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_its_documents_become_rows_before_any_model_is_asked(capitals: Path) -> None:
     rows = [json.loads(line) for line in (capitals / "set.jsonl").read_text().splitlines()]
     assert [row["document"] for row in rows] == list(range(8))
+    assert len({row.pop("task") for row in rows}) == 1
     assert rows[5] == {
         "id": "capitals-000005",
         "prompt": "What is the capital of country 5?",
@@ -121,6 +122,22 @@ def test_the_adapter_that_speaks_is_the_one_that_is_asked(capitals: Path, tiny_m
         assert run_task(capitals, [0, 1], model, tokenizer, "", 4) == plain
 
 
+def test_in_the_chat_template_the_system_prompt_is_heard(tmp_path: Path, tiny_model_dir: Path) -> None:
+    from llm_assets.harness import run_task
+    from llm_assets.language_model import load_model, load_tokenizer
+
+    write_task(tmp_path / "pulled")
+    model, tokenizer = load_model(tiny_model_dir), load_tokenizer(tiny_model_dir)
+    said = {}
+    for chat in (False, True):
+        folder = tmp_path / str(chat)
+        read_harness_set(spec(chat_template=chat, num_fewshot=0), tmp_path / "pulled", folder)
+        for system in ("", "Be brief."):
+            said[chat, system] = run_task(folder, [0], model, tokenizer, system, 4)[0][0]
+    assert said[False, ""] == said[False, "Be brief."]
+    assert len({said[False, ""], said[True, ""], said[True, "Be brief."]}) == 3
+
+
 def test_changed_data_under_the_same_names_are_other_documents(tmp_path: Path) -> None:
     write_task(tmp_path / "pulled")
     before = read_harness_set(spec(), tmp_path / "pulled", tmp_path / "before")
@@ -129,6 +146,7 @@ def test_changed_data_under_the_same_names_are_other_documents(tmp_path: Path) -
     after = read_harness_set(spec(), tmp_path / "pulled", tmp_path / "after")
     assert {row["prompt"] for row in after} == {"Where?"}
     assert [row["id"] for row in after] == [row["id"] for row in before]
+    assert {row["task"] for row in after}.isdisjoint(row["task"] for row in before)
 
 
 @pytest.mark.parametrize(

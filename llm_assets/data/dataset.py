@@ -44,7 +44,6 @@ def _evaluation_set(spec: EvaluationSetSpec, folder: Path, settings: Settings, s
         function = store.put_files({"function.py": function_source(spec.function, settings.resolve)})
     if spec.kind == "lm_eval":
         examples = read_harness_set(spec, folder / "pulled" if spec.path else None, folder / "set")
-        (folder / "set" / "set.jsonl").write_bytes(dump_examples(examples))
         rows = store.put_tree(folder / "set")
     else:
         pulled = folder / "pulled"

@@ -13,10 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from llm_assets.data.evaluation_sets import dump_examples
 from llm_assets.harness import FAILED, HarnessTask
 from llm_assets.line import EvaluationSetSpec
 from resources.errors import DataError
 from resources.settings import ROOT, TELEMETRY_OFF
+from resources.store import digest_of, file_digest
 
 SECONDS = 600
 
@@ -45,11 +47,21 @@ def read_harness_set(spec: EvaluationSetSpec, pulled: Path | None, folder: Path)
     )
     (folder / "task.json").write_text(task.model_dump_json())
     _ask_library(spec.task, folder)
-    rows = [json.loads(line) for line in (folder / "set.jsonl").read_text(encoding="utf-8").splitlines()]
+    made_of = _digest(task, folder / "task")
+    lines = (folder / "set.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [{**json.loads(line), "task": made_of} for line in lines]
     if not rows:
         raise DataError(f"lm_eval task {spec.task} has no document; put data for its test split beside its YAML.")
     chosen = sorted(rows, key=lambda row: hashlib.sha256(row["id"].encode()).digest())[: spec.limit]
-    return sorted(chosen, key=lambda row: str(row["id"]))
+    examples = sorted(chosen, key=lambda row: str(row["id"]))
+    (folder / "set.jsonl").write_bytes(dump_examples(examples))
+    return examples
+
+
+def _digest(task: HarnessTask, folder: Path) -> str:
+    """Of everything that decides what a document's number stands for, and so what a model is asked."""
+    files = {path.relative_to(folder).as_posix(): file_digest(path) for path in folder.rglob("*") if path.is_file()}
+    return digest_of({"task": task.model_dump(mode="json", exclude={"metric"}), "files": files})
 
 
 def harness_version() -> str:

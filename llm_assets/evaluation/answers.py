@@ -57,7 +57,7 @@ class AnswerCache:
         return list(found.parts) if found else []
 
 
-def prompt_keys(kind: EvaluationKind, examples: Sequence[Example], max_new_tokens: int, task: str = "") -> list[str]:
+def prompt_keys(kind: EvaluationKind, examples: Sequence[Example], max_new_tokens: int) -> list[str]:
     """For each example the digest of all that its answer depends on, beside the model."""
     return [
         digest_of(
@@ -67,7 +67,6 @@ def prompt_keys(kind: EvaluationKind, examples: Sequence[Example], max_new_token
                 "reference": example.reference,
                 "target": example.target,
                 "tokens": max_new_tokens,
-                "task": task,
             }
         )
         for example in examples

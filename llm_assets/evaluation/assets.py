@@ -73,12 +73,12 @@ SCORES_CODE = code_version(
         )
     ),
 )
+CODE = {"outputs": OUTPUTS_CODE, "scores": SCORES_CODE}
 REPORT_CODE = code_version(
     FOLDER,
     "llm_assets/data/text.py",
     *(f"llm_assets/{name}.py" for name in ("choices", "gate_spec", "gates", "harness", "language_model")),
 )
-CODE = {"outputs": OUTPUTS_CODE, "scores": SCORES_CODE}
 
 
 def definitions_for(line: Line) -> dg.Definitions:

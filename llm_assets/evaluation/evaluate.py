@@ -161,9 +161,7 @@ class Evaluator:
 
     def _prompt_keys(self, set_name: str) -> list[str]:
         spec = self.request.line.evaluation.sets[set_name]
-        # of a harness task everything in its folder decides, not the document alone
-        task = self.request.sets.sets[set_name].rows.digest if spec.kind == "lm_eval" else ""
-        return prompt_keys(spec.kind, self.examples[set_name], spec.max_new_tokens, task)
+        return prompt_keys(spec.kind, self.examples[set_name], spec.max_new_tokens)
 
     def _unasked(self, subject: Subject, set_name: str) -> dict[str, Example]:
         """The prompts of a set that this model was never asked, by key."""

@@ -23,7 +23,7 @@ TARGETS: dict[EvaluationKind, tuple[str, ...]] = {
     "reasoning": ("task", "entry"),
     "refusals": ("should_refuse",),
     "custom": (),
-    "lm_eval": ("document",),
+    "lm_eval": ("document", "task"),
 }
 """Kind -> which keys of a row its task needs beside prompt and reference."""
 DEFAULTS: dict[str, Any] = {"should_refuse": True}

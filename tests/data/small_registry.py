@@ -61,7 +61,7 @@ def line_on(repo: Path | str, **data: Any) -> Line:
         base_model="nowhere",
         data=DataSpec.model_validate(spec),
         evaluation=EvaluationSpec.model_validate({"sets": sets}),
-        gates={"perplexity": {"metric": "perplexity", "maximum": 1e9}},
+        gates={"perplexity": {"metric": "perplexity", "value": {"maximum": 1e9, "minimum_effect": 1.0}}},
     )
 
 

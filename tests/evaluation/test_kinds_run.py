@@ -92,9 +92,9 @@ class Exam:
             subjects=self.subjects,
             sets=EvaluationSets(objects={}, sets=sets),
             embedder="",
+            judge="",
             curve=self.curve,
             champion_name="",
-            judge="",
             identity=Identity(**IDENTITY),
             calibration=make_calibration(line),
             code={"outputs": "1", "scores": code},
@@ -182,7 +182,7 @@ def test_an_lm_eval_task_is_asked_of_each_model_and_scored_document_by_document(
     exam.capitals = tmp_path / "set"
     found, _ = exam.run()
     exam.capitals = None
-    assert found.computed == {"outputs": 2, "answers": 16, "scores": 2, "measurements": 1}
+    assert found.computed == {"outputs": 2, "answers": 2 * len(ROWS), "scores": 2, "measurements": 1}
     for metric, against in (("lm_eval", ""), ("base_lm_eval", ""), ("lm_eval", "base")):
         measured = found.report.find(metric, against, "capitals")
         assert measured is not None

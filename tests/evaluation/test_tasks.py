@@ -1,5 +1,6 @@
 """Every task's known cases, computed by hand."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any, get_args
@@ -8,11 +9,10 @@ import pytest
 
 from llm_assets.data.text import answer_form
 from llm_assets.evaluation import reasoning
-from llm_assets.evaluation.binary import BinaryTask
 from llm_assets.evaluation.custom import Custom, load_function
 from llm_assets.evaluation.estimates import Estimate
 from llm_assets.evaluation.exact_match import ExactMatch
-from llm_assets.evaluation.examples import Example
+from llm_assets.evaluation.examples import Example, read_examples
 from llm_assets.evaluation.instruction_following import InstructionFollowing
 from llm_assets.evaluation.lm_eval_task import LmEval
 from llm_assets.evaluation.multiple_choice import MultipleChoice
@@ -26,7 +26,9 @@ from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.truthfulness import Truthfulness
 from llm_assets.evaluation.win_rate import WinRate
 from llm_assets.gate_spec import LOWER_IS_BETTER, METRICS_OF, Metric
+from llm_assets.records import EvaluationSet
 from resources.errors import EvaluationError
+from resources.store import Artifact
 
 TASKS: list[type[Task]] = [
     Custom,
@@ -54,6 +56,18 @@ def test_every_metric_has_one_task_that_agrees_with_the_line_about_kind_and_dire
     assert {task.name for task in TASKS} == set(get_args(Metric))
     for task in TASKS:
         assert task.name in METRICS_OF[task.kind]
+
+
+def test_an_example_knows_the_document_it_comes_from_and_else_stands_for_itself(tmp_path: Path) -> None:
+    row = {"id": "a", "prompt": "Where?", "answers": ["at sea", "on land"], "category": "places"}
+    (tmp_path / "set.jsonl").write_text(
+        json.dumps({**row, "source": "d"}) + "\n" + json.dumps({**row, "id": "b"}) + "\n"
+    )
+    rows = Artifact(digest="0", files=1, size=1)
+    found = {e.id: e for e in read_examples(tmp_path, EvaluationSet(kind="questions", rows=rows, size=2))}
+    assert (found["a"].source, found["b"].source) == ("d", "b")
+    assert found["a"].reference == "at sea | on land"
+    assert Example("c", []).source == "c"
 
 
 # --- multiple choice
@@ -263,6 +277,7 @@ def test_a_function_that_gives_no_score_leaves_a_hole_and_the_set_without_its_me
     assert reason in found.reason
     assert task.sample([Score(1.0), found]) is None
     assert task.sample([Score(1.0), found], [Score(1.0), Score(1.0)]) is None
+    assert task.sample([Score(1.0), Score(1.0)], [Score(1.0), found]) is None
 
 
 def test_without_a_function_the_answer_must_match_the_reference() -> None:
@@ -325,10 +340,29 @@ def test_graded_scores_are_a_mean_and_against_another_model_a_difference_of_mean
     assert versus.low < 0.25 < versus.high
 
 
+def test_examples_of_one_document_count_as_one_draw() -> None:
+    mine, theirs = scores(0.5, 0.5, 1.0, 1.0), scores(0.25, 0.25, 0.25, 0.25)
+    apart, together = (Custom().sample(mine, theirs, sources) for sources in (None, ["a", "a", "b", "b"]))
+    assert apart is not None
+    assert together is not None
+    assert together.estimate(0.95).standard_error > apart.estimate(0.95).standard_error
+    assert Custom().sample(mine, theirs, ["a"] * 4) is None
+
+
 def test_scores_that_are_all_0_or_1_are_compared_as_every_yes_or_no_task() -> None:
     mine, theirs = scores(1, 1, 0, 1, 0, 1), scores(0, 1, 0, 0, 1, 1)
     assert Custom().sample(mine, theirs) == MultipleChoice().sample(mine, theirs) == PairedProportions(2, 1, 6)
-    assert issubclass(MultipleChoice, BinaryTask)
+    assert Custom().planned(mine) == MultipleChoice().planned(mine)
+
+
+def test_equal_differences_prove_nothing() -> None:
+    for found in (Custom().sample(scores(*[0.5] * 10), scores(*[0.5] * 10)), Custom().planned(scores(*[0.5] * 10))):
+        assert found is not None
+        bounds = found.estimate(0.95)
+        assert (bounds.value, bounds.n) == (0.0, 10)
+        assert bounds.low == pytest.approx(-bounds.high)
+        assert bounds.high > 0.5  # Clopper and Pearson: 5 of 10 lies between 0.22 and 0.78
+        assert found.p_values(-0.1).above > 0.3
 
 
 def test_one_example_is_no_comparison() -> None:
