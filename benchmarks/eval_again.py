@@ -75,7 +75,8 @@ def _lm_eval(setting: Setting) -> Work:
 
 def _ready(setting: Setting, side: str, evaluate: Any) -> Work:
     """Before the first round: everything once, which is the full evaluation that a round is compared with."""
-    from llm_assets.language_model import generate, load_model, load_tokenizer
+    from llm_assets.generation import generate
+    from llm_assets.language_model import load_model, load_tokenizer
 
     # transformers imports most of itself when it first loads and generates; imports are on neither side's account.
     generate(load_model(setting.model), load_tokenizer(setting.model), [[1]], 1, 1)

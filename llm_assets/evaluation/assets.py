@@ -30,6 +30,7 @@ from resources.store import ArtifactStore
 FOLDER = "llm_assets/evaluation"
 OUTPUTS_CODE = code_version(
     "llm_assets/choices.py",
+    "llm_assets/generation.py",
     "llm_assets/language_model.py",
     *(f"{FOLDER}/{name}.py" for name in ("answers", "examples", "outputs")),
 )
@@ -50,7 +51,9 @@ SCORES_CODE = code_version(
         )
     )
 )
-REPORT_CODE = code_version(FOLDER, "llm_assets/choices.py", "llm_assets/gates.py", "llm_assets/language_model.py")
+REPORT_CODE = code_version(
+    FOLDER, *(f"llm_assets/{name}.py" for name in ("choices", "gates", "generation", "language_model"))
+)
 
 
 def definitions_for(line: Line) -> dg.Definitions:
