@@ -98,7 +98,9 @@ def _facts(setting: Setting, ours: float, theirs: float) -> list[str]:
     lines = []
     for side, again in (("llm_assets", ours), ("lm-eval", theirs)):
         full = json.loads((setting.folder / f"{side} full.json").read_text())
-        lines.append(f"A full evaluation took {side} {full:.1f} CPU seconds, again is {again / full:.2%} of that.")
+        lines.append(
+            f"A full evaluation, once, took {side} {full:.1f} CPU seconds; again is {again / full:.2%} of that."
+        )
     return lines
 
 

@@ -34,7 +34,7 @@ def _section(benchmark: Benchmark, setting: Setting, result: Result, model: str)
     rows = []
     for side, about in (("ours", benchmark.ours), ("peer", benchmark.peer)):
         seconds = result.cpu_seconds[side]
-        rate = f"{setting.size / seconds.median:.3g} | " if benchmark.unit else ""
+        rate = f"{_number(setting.size / seconds.median)} | " if benchmark.unit else ""
         rows.append(f"| {about.name} | {rate}{_figure(seconds)} | {result.peak_mb[side]:.0f} MB |")
     rate_head, rate_line = (f"{benchmark.unit} per CPU second | ", "---|") if benchmark.unit else ("", "")
     packages = dict.fromkeys([*benchmark.ours.packages, *benchmark.peer.packages])
@@ -48,8 +48,8 @@ def _section(benchmark: Benchmark, setting: Setting, result: Result, model: str)
         *rows,
         "",
         f"**Ratio {_figure(result.ratio)}**: CPU seconds of {benchmark.peer.name} to {benchmark.ours.name}.",
-        *result.facts,
-        f"Equal: {result.agreed}.",
+        "",
+        *(f"- {fact}" for fact in [f"Equal: {result.agreed}.", *result.facts]),
         "",
         f"{versions}. {_machine()}.",
     ]
@@ -57,7 +57,11 @@ def _section(benchmark: Benchmark, setting: Setting, result: Result, model: str)
 
 
 def _figure(found: Spread) -> str:
-    return f"{found.median:.3g} ({found.low:.3g} to {found.high:.3g})"
+    return f"{_number(found.median)} ({_number(found.low)} to {_number(found.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _model(folder: Path) -> str:

@@ -57,11 +57,16 @@ class AnswerCache:
         return list(found.parts) if found else []
 
 
-def prompt_keys(kind: EvaluationKind, examples: Sequence[Example], max_new_tokens: int) -> list[str]:
-    """For each example the digest of all that its answer depends on, beside the model."""
+def prompt_keys(kind: EvaluationKind, examples: Sequence[Example], max_new_tokens: int, exam: str = "") -> list[str]:
+    """For each example the digest of all that its answer depends on, beside the model.
+
+    Args:
+        exam: digest of the rest, for a kind whose examples don't hold everything, such as a task of another library.
+    """
     return [
         digest_of(
             {
+                "exam": exam,
                 "kind": kind,
                 "messages": example.messages,
                 "reference": example.reference,
