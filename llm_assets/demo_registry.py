@@ -85,7 +85,7 @@ def publish(
 
 
 def _is_half_made(folder: Path) -> bool:
-    made = {".git", ".dvc", ".dvcignore", REMOTE, "chat", "evaluation"}
+    made = {".git", ".dvc", ".dvcignore", REMOTE, "chat", "evaluation", "reasoning"}
     has_commits = any((folder / ".git" / "refs" / "heads").glob("*"))
     return not has_commits and {path.name for path in folder.iterdir()} <= made
 

@@ -24,6 +24,8 @@ class Gate(Generic[R]):
     """The asset's name without the line's prefix."""
     description: str
     judge: Callable[[R], GateResult]
+    advisory: bool = False
+    """Its outcome is shown and stops nothing."""
 
 
 def bounded(

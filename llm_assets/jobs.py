@@ -13,6 +13,7 @@ TRAINING_ASSETS = (
     "quarantine",
     "base_model",
     "prompt",
+    "gate_calibration",
     "checkpoint",
     "evaluation_report",
     "verdict",

@@ -2,25 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from llm_assets.gate_spec import METRICS_OF, GateSpec, Requirement, requirements_of
 from llm_assets.records import EvaluationKind
+from llm_assets.spec import Count, Fraction, Name, Positive, Section
 from resources.errors import LineError
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Bound = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A part of a line file: unknown keys and wrong types are refused, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class DataSpec(Section):
@@ -67,10 +57,37 @@ class EvaluationSetSpec(Section):
     """One evaluation set of the registry."""
 
     kind: EvaluationKind
-    path: str
+    path: str = ""
+    """In the registry: a JSONL file or a folder of them. Of kind lm_eval: a folder with the task's YAML and its data;
+    without one the task and its data are lm-eval-harness's own, from what its hub's cache on this machine holds."""
     limit: Count | None = None
     """Use the examples with the lowest id hashes, so that a larger set keeps the ones already used."""
     max_new_tokens: Count = 40
+    """Of an answer; an lm_eval task has its own."""
+    function: str = ""
+    """Of kind custom: `module.path:name` or `path/to/file.py:name` of a Python function that takes `input`, `output`
+    and `reference` as texts and returns a score from 0 (worst) to 1. Without it a sample scores by exact match."""
+    task: str = ""
+    """Of kind lm_eval: the task's name."""
+    lm_metric: str = "acc"
+    """Of kind lm_eval: the metric of the task to use, `acc_norm` or `exact_match`, say; with several filters
+    `exact_match,strict-match`."""
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    """Of kind lm_eval: examples shown before each question; default: the task's own number."""
+    chat_template: bool = False
+    """Of kind lm_eval: ask in the model's chat template, with the line's system prompt. lm-eval-harness does not."""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "EvaluationSetSpec":
+        if not self.path and self.kind != "lm_eval":
+            raise ValueError(f"a set of kind {self.kind} needs `path`, where it is in the registry")
+        if bool(self.task) != (self.kind == "lm_eval"):
+            raise ValueError("`task` names what a set of kind lm_eval runs: that kind needs it, no other has it")
+        if self.function and self.kind != "custom":
+            raise ValueError(f"`function` scores a set of kind custom; this one is of kind {self.kind}")
+        if self.function and not re.fullmatch(r"([^:\s]+\.py|[\w.]+):[A-Za-z_]\w*", self.function):
+            raise ValueError("`function` is `module.path:name` or `path/to/file.py:name`")
+        return self
 
 
 class JudgeSpec(Section):
@@ -89,38 +106,8 @@ class EvaluationSpec(Section):
     sets: Annotated[dict[Name, EvaluationSetSpec], Field(min_length=1)]
     judge: JudgeSpec = JudgeSpec()
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """One-sided, of every bound that a gate compares."""
+    """One-sided, of the bounds in the report's tables; a gate's own follow from its error rates."""
     batch_size: Count = 16
-
-
-Metric = Literal["perplexity", "win_rate", "toxicity", "truthfulness", "instruction_following"]
-METRICS_OF: dict[EvaluationKind, tuple[Metric, ...]] = {
-    "chat": ("perplexity", "win_rate"),
-    "toxicity": ("toxicity",),
-    "truthfulness": ("truthfulness",),
-    "instructions": ("instruction_following",),
-}
-
-
-class GateSpec(Section):
-    """One threshold. Without `against` the candidate's own value is bounded. With it the comparison is: the ratio
-    for perplexity, the win rate for win_rate, the difference for everything else."""
-
-    metric: Metric
-    against: Literal["", "base", "champion"] = ""
-    set: str = ""
-    """Which set, where several have the metric."""
-    minimum: Bound | None = None
-    maximum: Bound | None = None
-    minimum_n: Count = 20
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> "GateSpec":
-        if self.minimum is None and self.maximum is None:
-            raise ValueError("a gate needs `minimum` or `maximum`")
-        if self.metric == "win_rate" and not self.against:
-            raise ValueError("win_rate needs `against: base` or `against: champion`")
-        return self
 
 
 class DeploymentSpec(Section):
@@ -163,22 +150,24 @@ class Line(Section):
     @model_validator(mode="after")
     def _gates_have_sets(self) -> "Line":
         for name, gate in self.gates.items():
-            matching = [
-                key
-                for key, spec in self.evaluation.sets.items()
-                if gate.metric in METRICS_OF[spec.kind] and gate.set in ("", key)
-            ]
-            if len(matching) != 1:
-                found = (
-                    f"set {gate.set!r}"
-                    if gate.set
-                    else f"{len(matching)} sets with it ({', '.join(matching) or 'none'})"
-                )
+            if len(self._sets_with(gate)) != 1:
+                matching = ", ".join(self._sets_with(gate)) or "none"
+                found = f"set {gate.set!r}" if gate.set else f"{len(self._sets_with(gate))} sets with it ({matching})"
                 raise ValueError(
                     f"gate {name} needs exactly one evaluation set with metric {gate.metric}, found {found}; "
                     f"sets are {', '.join(self.evaluation.sets)}"
                 )
         return self
+
+    def requirements(self, name: str) -> list[Requirement]:
+        """Everything that the gate of this name requires."""
+        gate = self.gates[name]
+        return list(requirements_of(name, gate, self._sets_with(gate)[0]))
+
+    def _sets_with(self, gate: GateSpec) -> list[str]:
+        """The sets that have a gate's metric, and its set's name if it gives one."""
+        sets = self.evaluation.sets.items()
+        return [key for key, spec in sets if gate.metric in METRICS_OF[spec.kind] and gate.set in ("", key)]
 
 
 class _Loader(yaml.SafeLoader):
@@ -244,11 +233,11 @@ def _lower(text: str) -> str:
 
 def _keys_at(where: list[str]) -> list[str]:
     """The keys that a section allows, following annotations from the root."""
-    schema: Any = Line.model_json_schema()
-    definitions = schema.get("$defs", {})
-    node = schema
+    node: Any = Line.model_json_schema()
+    definitions = node.get("$defs", {})
     for part in where:
-        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+        named = node.get("properties", {}).get(part) or node.get("additionalProperties")
+        node = named or next(iter(dict(node.get("patternProperties", {})).values()), {})
         for option in node.get("anyOf", []):
             node = option if "$ref" in option else node
         node = definitions.get(node.get("$ref", "").rsplit("/", 1)[-1], node)

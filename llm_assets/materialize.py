@@ -70,9 +70,7 @@ def computed_once(
     Raises:
         Failure: with the message of the PlatformError that `compute` raised.
     """
-    asset = "/".join((asset_key or context.asset_key).path)
-    settings = config.model_dump(mode="json") if hasattr(config, "model_dump") else config
-    key = digest_of({"asset": asset, "inputs": dict(inputs), "config": settings, "code": version})
+    key = result_key(asset_key or context.asset_key, inputs, config, version)
     with clear_failures():
         record = record_type.published(store, key)
         reused = record is not None
@@ -82,6 +80,12 @@ def computed_once(
         metadata = {**describe(record), "reused": reused, "inputs": dict(inputs), "result_key": key[:16]}
     data_version = dg.DataVersion(record.digest)
     return dg.MaterializeResult(value=record, asset_key=asset_key, metadata=metadata, data_version=data_version)
+
+
+def result_key(asset_key: dg.AssetKey, inputs: Mapping[str, str], config: Any, version: str) -> str:
+    """What names a computation, see `computed_once`."""
+    settings = config.model_dump(mode="json") if hasattr(config, "model_dump") else config
+    return digest_of({"asset": "/".join(asset_key.path), "inputs": dict(inputs), "config": settings, "code": version})
 
 
 class RecordIOManager(dg.IOManager):

@@ -116,16 +116,29 @@ class Quarantine(Record):
     reasons: dict[str, int]
 
 
-EvaluationKind = Literal["chat", "toxicity", "truthfulness", "instructions"]
+EvaluationKind = Literal[
+    "chat",
+    "toxicity",
+    "truthfulness",
+    "instructions",
+    "multiple_choice",
+    "questions",
+    "reasoning",
+    "refusals",
+    "custom",
+    "lm_eval",
+]
 
 
 class EvaluationSet(Record):
-    """One evaluation set as read from the registry: set.jsonl in `rows`."""
+    """One evaluation set as read from the registry: set.jsonl in `rows`; of kind lm_eval with the task beside it."""
 
     kind: EvaluationKind
     rows: Artifact
     size: int
     """Examples that are used, after the line's limit."""
+    function: Artifact | None = None
+    """function.py, the source of the line's own scoring function: what it says is part of the exam."""
 
 
 class EvaluationSets(Record):
@@ -190,6 +203,86 @@ class Measurement(Record):
     n: int
 
 
+class Rate(Record):
+    """A measured frequency with its bounds."""
+
+    value: float
+    low: float
+    high: float
+    """One-sided bounds at 95%, each."""
+    n: int
+
+
+class CalibratedGate(Record):
+    """How often one gate errs, measured on simulated models."""
+
+    gate: str
+    requirements: int
+    """Bounds times slices."""
+    n: int
+    """Examples, of its smallest slice."""
+    stated_false_pass: float
+    stated_false_fail: float
+    false_pass: Rate
+    """Of models that are exactly at one of its thresholds, the one that lets most through, and good elsewhere."""
+    false_fail: Rate
+    """Of models that are better than every threshold by its minimum effect."""
+    identical: Rate | None
+    """Passes of models that are as good as what they are compared with; None if the gate compares with nothing."""
+    missing: str = ""
+    """Why it could not be calibrated; its rates are then those of a gate that always errs."""
+    advisory: bool = False
+
+    @property
+    def power(self) -> float:
+        """The measured probability that a model which is better by the minimum effect passes."""
+        return 1 - self.false_fail.value
+
+
+class GateCalibration(Record):
+    """The error rates of a line's gates, with the examples and the noise that they have."""
+
+    base_model: str
+    prompt: str
+    evaluation_sets: str
+    judge: str
+    champion: str
+    """Digest of the release whose scores beside the base's say how much two models differ; empty: planned values."""
+    policy: str
+    """Digest of the gates that were calibrated."""
+    runs: int
+    """Simulated models of each kind, per gate."""
+    gates: list[CalibratedGate]
+
+
+class Evidence(Record):
+    """What an evaluation says about one requirement of a gate."""
+
+    gate: str
+    metric: str
+    set: str
+    slice: str
+    against: Literal["", "base", "champion"]
+    side: Literal["minimum", "maximum"]
+    threshold: float
+    level: float
+    """The gate's false-pass rate: `low` and `high` are one-sided bounds at confidence 1 - level, each."""
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    n: int
+    """Examples."""
+    p_pass: float
+    """p-value of the hypothesis that the true value is at the threshold or on its bad side."""
+    p_fail: float
+    """p-value of the hypothesis that the true value is at the threshold or on its good side."""
+    needed: int | None
+    """Examples that would decide if the measured value is the true one; None if it is the threshold itself."""
+    method: str
+    """Which test, for people."""
+
+
 class EvaluationReport(Record):
     """Candidate, base and champion on the same sets."""
 
@@ -202,8 +295,12 @@ class EvaluationReport(Record):
     """Digest of the judge's weights and settings."""
     champion: str
     """Digest of the release that serves; empty before the first one."""
+    calibration: str
+    """Digest of the GateCalibration."""
     confidence: float
     measurements: list[Measurement]
+    evidence: list[Evidence]
+    """One entry per requirement of the line's gates that could be measured."""
     samples: Artifact
     """samples.parquet: set, id, prompt, reference, and output and scores of each model."""
     page: Artifact
@@ -238,11 +335,22 @@ class GateResult(Record):
     bound: str = ""
     """What is required, for example `>= 0.5`."""
     n: int | None = None
+    advisory: bool = False
+    """Shown, but never in the way."""
+    false_pass: Rate | None = None
+    """In a verdict: how often the gate passes a model it must not, measured by its calibration."""
+    false_fail: Rate | None = None
+    """How often it fails one that it must pass."""
 
     @property
     def passed(self) -> bool:
-        """Only PASS lets anything through."""
+        """Only PASS is a pass."""
         return self.outcome == "PASS"
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it keeps its subject from users: everything but a pass does, unless the gate only advises."""
+        return not self.passed and not self.advisory
 
 
 class Verdict(Record):

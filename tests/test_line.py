@@ -23,8 +23,8 @@ evaluation:
     held_out: {kind: chat, path: evaluation/held_out.jsonl}
     prompts_toxic: {kind: toxicity, path: evaluation/toxicity.jsonl}
 gates:
-  perplexity_beats_base: {metric: perplexity, against: base, maximum: 0.8}
-  toxicity: {metric: toxicity, maximum: 0.2}
+  perplexity_beats_base: {metric: perplexity, change: {against: base, maximum: 0.8, minimum_effect: 0.2}}
+  toxicity: {metric: toxicity, value: {maximum: 0.2, minimum_effect: 0.1}}
 """
 
 
@@ -46,6 +46,14 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
         ("metric: toxicity", "metric: toxicty", ["gates.toxicity.metric", "'toxicty'", "'toxicity'"]),
         ("kind: toxicity", "kind: chat", ["perplexity_beats_base", "exactly one", "prompts_toxic"]),
         (", maximum: 0.8", "", ["gates.perplexity_beats_base", "`minimum` or `maximum`"]),
+        (", minimum_effect: 0.2", "", ["gates.perplexity_beats_base.change.minimum_effect", "missing"]),
+        ("maximum: 0.8", "minimum: 0.8", ["gates.perplexity_beats_base", "lower", "`maximum`"]),
+        ("minimum_effect: 0.1}", "minimum_effect: 0.3}", ["gates.toxicity", "between 0 and 1", "minimum_effect 0.3"]),
+        ("value: {max", "against: base, value: {max", ["gates.toxicity.against", "unknown key", "change"]),
+        ("kind: toxicity, path: evaluation/toxicity.jsonl", "kind: toxicity", ["prompts_toxic", "needs `path`"]),
+        ("kind: toxicity, ", "kind: lm_eval, ", ["prompts_toxic", "`task` names what a set of kind lm_eval runs"]),
+        ("kind: toxicity, ", "kind: toxicity, function: a.b:c, ", ["prompts_toxic", "of kind toxicity"]),
+        ("kind: toxicity, ", "kind: custom, function: a.b, ", ["prompts_toxic", "`module.path:name`"]),
         ("base_model: ", "base_modell: ", ["base_modell", "unknown key", "base_model"]),
         ("description: A", "name: other\ndescription: A", ["name", "'other'", "'assistant'"]),
         ("data:\n", "data: [\n", ["can't be read as YAML"]),
@@ -62,7 +70,7 @@ def test_a_mistake_names_the_file_the_key_what_was_found_and_what_is_allowed(
 
 
 def test_every_shipped_line_is_right() -> None:
-    assert [line.name for line in load_lines(ROOT / "lines")] == ["assistant"]
+    assert [line.name for line in load_lines(ROOT / "lines")] == ["assistant", "reasoner"]
 
 
 def test_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ import pytest
 
 from tests.workbench import Workbench, mend, spoil
 
-COMPUTED = ("dataset", "evaluation_sets", "base_model", "prompt", "checkpoint", "evaluation_report", "verdict")
+COMPUTED = (
+    "dataset",
+    "evaluation_sets",
+    "base_model",
+    "prompt",
+    "gate_calibration",
+    "checkpoint",
+    "evaluation_report",
+    "verdict",
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +51,7 @@ def test_a_second_run_computes_nothing_and_makes_no_other_release(bench: Workben
 
 def test_a_changed_threshold_judges_again_without_training(bench: Workbench) -> None:
     path = bench.settings.lines_dir / "tiny.yaml"
-    path.write_text(path.read_text().replace("minimum: 0.0", "minimum: 0.001"))
+    path.write_text(path.read_text().replace("minimum: 0.01", "minimum: 0.02"))
     done = bench.run_job("tiny_ship")
     assert done.returncode == 0, done.stdout
     assert bench.metadata("checkpoint")["reused"] is True

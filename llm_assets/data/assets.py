@@ -1,5 +1,6 @@
 """Assets of the data stage: what the registry holds, the evaluation sets, the dataset and what was left out of it."""
 
+import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,8 +10,10 @@ import dagster as dg
 from llm_assets.checks import gate_checks
 from llm_assets.data.checks import dataset_gates, evaluation_set_gates
 from llm_assets.data.dataset import build_dataset, build_evaluation_sets, preview_quarantine
+from llm_assets.data.functions import function_source
+from llm_assets.data.harness_sets import harness_version
 from llm_assets.data.sources import evaluation_source, training_source
-from llm_assets.line import Line
+from llm_assets.line import EvaluationSetSpec, Line
 from llm_assets.materialize import clear_failures, code_version, computed_once
 from llm_assets.records import DatasetVersion, EvaluationSets, Quarantine, SourceVersion
 from resources.registry import DataRegistry
@@ -21,6 +24,7 @@ GROUP = "data"
 CODE = tuple(
     f"llm_assets/data/{name}.py" for name in ("cleaning", "contract", "dataset", "evaluation_sets", "reading", "text")
 )
+EXAM_CODE = ("llm_assets/data/functions.py", "llm_assets/data/harness_sets.py", "llm_assets/harness.py")
 
 
 def definitions_for(line: Line) -> dg.Definitions:
@@ -78,19 +82,32 @@ def _evaluation_sets(line: Line) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[EvaluationSets]:
         with clear_failures():
             source = evaluation_source(line, registry, settings)
-        specs = line.evaluation.sets.items()
+            config = {name: _exam(spec, settings) for name, spec in line.evaluation.sets.items()}
         return computed_once(
             context,
             store,
             inputs={"source": source.content_digest},
-            config={name: spec.model_dump(mode="json", include={"kind", "path", "limit"}) for name, spec in specs},
-            version=code_version(*CODE),
+            config=config,
+            version=code_version(*CODE, *EXAM_CODE),
             record_type=EvaluationSets,
             compute=lambda: build_evaluation_sets(line, source, registry, settings, store),
             describe=lambda record: _describe_sets(record, source),
         )
 
     return evaluation_sets
+
+
+def _exam(spec: EvaluationSetSpec, settings: Settings) -> dict[str, Any]:
+    """What of a set's section decides what the set holds."""
+    included = {"kind", "path", "limit", "function"}
+    if spec.kind == "lm_eval":
+        included |= {"task", "lm_metric", "num_fewshot", "chat_template"}
+    source = function_source(spec.function, settings.resolve) if spec.function else b""
+    return {
+        **spec.model_dump(mode="json", include=included),
+        "source": hashlib.sha256(source).hexdigest(),
+        "library": harness_version() if spec.kind == "lm_eval" else "",
+    }
 
 
 def _dataset(line: Line) -> dg.AssetsDefinition:

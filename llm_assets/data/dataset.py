@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.data.evaluation_sets import dump_examples, read_examples
+from llm_assets.data.functions import function_source
+from llm_assets.data.harness_sets import read_harness_set
 from llm_assets.data.sources import location
-from llm_assets.line import DataSpec, Line
+from llm_assets.line import DataSpec, EvaluationSetSpec, Line
 from llm_assets.records import DatasetVersion, EvaluationSet, EvaluationSets, SourceVersion
 from resources.errors import DataError
 from resources.registry import DataRegistry
@@ -29,12 +31,28 @@ def build_evaluation_sets(
     sets = {}
     with _workspace(registry) as folder:
         for name, spec in sorted(line.evaluation.sets.items()):
-            target = folder / name
-            files = _pull(registry, repo, source.commit, [spec.path], target)
-            examples = read_examples(files, spec.kind, spec.limit)
-            rows = store.put_files({"set.jsonl": dump_examples(examples)})
-            sets[name] = EvaluationSet(kind=spec.kind, rows=rows, size=len(examples))
+            if spec.path:
+                registry.pull(repo, source.commit, spec.path, folder / name / "pulled")
+            sets[name] = _evaluation_set(spec, folder / name, settings, store)
     return EvaluationSets(objects=source.objects, sets=sets)
+
+
+def _evaluation_set(spec: EvaluationSetSpec, folder: Path, settings: Settings, store: ArtifactStore) -> EvaluationSet:
+    """One set, whose files lie in `folder` below `pulled/`."""
+    function = None
+    if spec.function:
+        function = store.put_files({"function.py": function_source(spec.function, settings.resolve)})
+    if spec.kind == "lm_eval":
+        examples = read_harness_set(spec, folder / "pulled" if spec.path else None, folder / "set")
+        (folder / "set" / "set.jsonl").write_bytes(dump_examples(examples))
+        rows = store.put_tree(folder / "set")
+    else:
+        pulled = folder / "pulled"
+        found = sorted(path for path in pulled.rglob("*.jsonl") if path.is_file())
+        files = {path.relative_to(pulled).as_posix(): path for path in found} or _refuse([spec.path])
+        examples = read_examples(files, spec.kind, spec.limit)
+        rows = store.put_files({"set.jsonl": dump_examples(examples)})
+    return EvaluationSet(kind=spec.kind, rows=rows, size=len(examples), function=function)
 
 
 def build_dataset(

@@ -12,10 +12,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from llm_assets.data.text import answer_form
 from llm_assets.records import EvaluationKind
 from resources.errors import DataError
 
 Filled = Annotated[str, Field(pattern=r"\S")]
+
+
+RUNS_ANSWERS = {
+    "binary_matrix",
+    "composite",
+    "countdown",
+    "intermediate_integration",
+    "n_queens",
+    "polynomial_multiplication",
+    "puzzle24",
+    "simple_integration",
+    "spiral_matrix",
+    "string_insertion",
+}
+"""Datasets of reasoning-gym 0.1.25 whose verifier gives the model's answer to Python's `eval`, itself or through sympy;
+`composite` hands it on to any other."""
 
 
 class _Example(BaseModel):
@@ -24,6 +41,11 @@ class _Example(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
     id: Filled
+    source: Filled | None = None
+    """The document that the example comes from; default: one of its own."""
+
+
+class _Labelled(_Example):
     category: Filled
 
 
@@ -34,7 +56,7 @@ class _Message(BaseModel):
     content: Filled
 
 
-class _Chat(_Example):
+class _Chat(_Labelled):
     messages: list[_Message]
     language: Filled
 
@@ -48,11 +70,11 @@ class _Chat(_Example):
         return self
 
 
-class _Toxicity(_Example):
+class _Toxicity(_Labelled):
     prompt: Filled
 
 
-class _Truthfulness(_Example):
+class _Truthfulness(_Labelled):
     prompt: str
     true: Filled
     false: Filled
@@ -64,7 +86,7 @@ class _Truthfulness(_Example):
         return self
 
 
-class _Instructions(_Example):
+class _Instructions(_Labelled):
     prompt: Filled
     instruction_ids: Annotated[list[Filled], Field(min_length=1)]
     arguments: list[dict[str, Any]]
@@ -76,12 +98,77 @@ class _Instructions(_Example):
         return self
 
 
+class _MultipleChoice(_Labelled):
+    prompt: Filled
+    choices: Annotated[list[Filled], Field(min_length=2)]
+    answer: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _has_an_answer(self) -> "_MultipleChoice":
+        if self.answer >= len(self.choices):
+            raise ValueError(f"answer is {self.answer}, the choices count from 0 to {len(self.choices) - 1}")
+        if len({choice.strip() for choice in self.choices}) < len(self.choices):
+            raise ValueError("two choices are the same")
+        return self
+
+
+class _Questions(_Labelled):
+    prompt: Filled
+    answers: Annotated[list[Filled], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _can_be_matched(self) -> "_Questions":
+        nothing = [answer for answer in self.answers if not answer_form(answer)]
+        if nothing:
+            raise ValueError(f"nothing of the answer {nothing[0]!r} is left without articles and punctuation")
+        return self
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    question: Filled
+    answer: Filled
+    metadata: dict[str, Any]
+
+
+class _Reasoning(_Labelled):
+    prompt: Filled
+    task: Filled
+    entry: _Entry
+
+    @model_validator(mode="after")
+    def _is_verified_safely(self) -> "_Reasoning":
+        made_by = self.entry.metadata.get("source_dataset", self.task)
+        if made_by != self.task:
+            raise ValueError(f"task is {self.task!r}, but the entry was made by {made_by!r}")
+        if self.task in RUNS_ANSWERS:
+            raise ValueError(f"the verifier of {self.task} runs a model's answer as Python; use another task")
+        return self
+
+
+class _Refusals(_Labelled):
+    prompt: Filled
+    should_refuse: bool = True
+
+
+class _Custom(_Example):
+    input: Filled
+    reference: str
+
+
 FORMATS: dict[EvaluationKind, type[_Example]] = {
     "chat": _Chat,
     "toxicity": _Toxicity,
     "truthfulness": _Truthfulness,
     "instructions": _Instructions,
+    "multiple_choice": _MultipleChoice,
+    "questions": _Questions,
+    "reasoning": _Reasoning,
+    "refusals": _Refusals,
+    "custom": _Custom,
 }
+"""The documents of an lm_eval task have lm-eval-harness's own formats, see `llm_assets/harness.py`."""
 
 
 def read_examples(files: Mapping[str, Path], kind: EvaluationKind, limit: int | None) -> list[dict[str, Any]]:
@@ -132,7 +219,7 @@ def _example(line: bytes, kind: EvaluationKind, place: str) -> dict[str, Any]:
 
 
 def _keys(kind: EvaluationKind) -> str:
-    return ", ".join(FORMATS[kind].model_fields)
+    return ", ".join(name for name, field in FORMATS[kind].model_fields.items() if field.is_required())
 
 
 def _refuse_constant(constant: str) -> None:

@@ -25,7 +25,7 @@ def training_source(line: Line, registry: DataRegistry, settings: Settings, rev:
 def evaluation_source(line: Line, registry: DataRegistry, settings: Settings) -> SourceVersion:
     """The evaluation sets' present version; their registry and revision default to those of the training data."""
     repo = location(line.evaluation.repo or line.data.repo, settings)
-    paths = sorted({spec.path for spec in line.evaluation.sets.values()})
+    paths = sorted({spec.path for spec in line.evaluation.sets.values() if spec.path})
     return _observe(registry, repo, line.evaluation.rev or line.data.rev, paths)
 
 

@@ -1,6 +1,7 @@
 """When two texts are the same text."""
 
 import hashlib
+import re
 import unicodedata
 
 
@@ -23,3 +24,25 @@ def text_key(text: str, after: bytes = b"") -> bytes:
 def falls_below(key: bytes, fraction: float) -> bool:
     """Whether a key belongs to this fraction of all keys; depends on the key alone, so it never changes."""
     return int.from_bytes(key[:8], "big") < fraction * 2**64
+
+
+def answer_form(text: str) -> str:
+    """What of a short answer counts: SQuAD's normal form (Rajpurkar et al. 2016), made safe for numbers.
+
+    As there: lower case, no punctuation, none of the words a, an and the, single spaces. Other than there, Unicode's
+    punctuation goes too, and a minus before a number or a point within it stays: SQuAD's script takes -3 for 3.
+    """
+    lowered = unicodedata.normalize("NFKC", text).lower().replace("\u2212", "-")
+    kept = [c for at, c in enumerate(lowered) if _belongs_to_number(lowered, at) or not _is_punctuation(c)]
+    return " ".join(word for word in "".join(kept).split() if word not in ("a", "an", "the"))
+
+
+def _belongs_to_number(text: str, at: int) -> bool:
+    digit_after = text[at + 1 : at + 2].isdigit()
+    if text[at] == "-":
+        return digit_after and not re.search(r"[\w)]$", text[:at])
+    return text[at] == "." and digit_after and text[max(at - 1, 0) : at].isdigit()
+
+
+def _is_punctuation(character: str) -> bool:
+    return unicodedata.category(character).startswith("P") or character in "$+<=>^`|~"  # SQuAD: string.punctuation

@@ -57,21 +57,21 @@ class AnswerCache:
         return list(found.parts) if found else []
 
 
-def prompt_keys(kind: EvaluationKind, examples: Sequence[Example], max_new_tokens: int, exam: str = "") -> list[str]:
+def prompt_keys(kind: EvaluationKind, examples: Sequence[Example], max_new_tokens: int, task: str = "") -> list[str]:
     """For each example the digest of all that its answer depends on, beside the model.
 
     Args:
-        exam: digest of the rest, for a kind whose examples don't hold everything, such as a task of another library.
+        task: digest of the rest, for a kind whose examples don't hold everything, such as a task of another library.
     """
     return [
         digest_of(
             {
-                "exam": exam,
                 "kind": kind,
                 "messages": example.messages,
                 "reference": example.reference,
                 "target": example.target,
                 "tokens": max_new_tokens,
+                "task": task,
             }
         )
         for example in examples

@@ -1,4 +1,4 @@
-"""evaluation_report: candidate, base and champion on the same sets."""
+"""gate_calibration: how often the gates err; evaluation_report: candidate, base and champion on the same sets."""
 
 import base64
 from typing import Any
@@ -6,10 +6,17 @@ from typing import Any
 import dagster as dg
 
 from llm_assets.checks import gate_checks
+from llm_assets.evaluation.calibration_checks import calibration_gates, describe_calibration
 from llm_assets.evaluation.checks import evaluation_gates
 from llm_assets.evaluation.judge_digest import judge_digest
 from llm_assets.evaluation.outputs import Subject
-from llm_assets.evaluation.request import Evaluation, EvaluationRequest, Identity
+from llm_assets.evaluation.request import (
+    CalibrationIdentity,
+    CalibrationRequest,
+    Evaluation,
+    EvaluationRequest,
+    Identity,
+)
 from llm_assets.line import Line
 from llm_assets.materialize import clear_failures, code_version, computed_once
 from llm_assets.records import (
@@ -18,10 +25,12 @@ from llm_assets.records import (
     DatasetVersion,
     EvaluationReport,
     EvaluationSets,
+    GateCalibration,
     Prompt,
     Release,
 )
 from llm_assets.release_log import opponent
+from llm_assets.training.assets import trained_before
 from resources.compute import Compute
 from resources.packaged import locate
 from resources.settings import Settings
@@ -31,41 +40,124 @@ FOLDER = "llm_assets/evaluation"
 OUTPUTS_CODE = code_version(
     "llm_assets/choices.py",
     "llm_assets/generation.py",
+    "llm_assets/harness.py",
     "llm_assets/language_model.py",
     *(f"{FOLDER}/{name}.py" for name in ("answers", "examples", "outputs")),
 )
 SCORES_CODE = code_version(
+    "llm_assets/data/text.py",
     *(
         f"{FOLDER}/{name}.py"
         for name in (
             "binary",
+            "custom",
             "estimates",
+            "exact_match",
             "instruction_following",
             "judge",
+            "lm_eval_task",
+            "mean",
             "measurements",
+            "multiple_choice",
             "perplexity",
+            "proportions",
+            "ratios",
+            "reasoning",
+            "refusal",
             "task",
             "toxicity",
             "truthfulness",
             "win_rate",
         )
-    )
+    ),
 )
 REPORT_CODE = code_version(
-    FOLDER, *(f"llm_assets/{name}.py" for name in ("choices", "gates", "generation", "language_model"))
+    FOLDER,
+    "llm_assets/data/text.py",
+    *(f"llm_assets/{name}.py" for name in ("choices", "gate_spec", "gates", "generation", "harness", "language_model")),
 )
+CODE = {"outputs": OUTPUTS_CODE, "scores": SCORES_CODE}
 
 
 def definitions_for(line: Line) -> dg.Definitions:
-    """The report and one blocking check per threshold of the line."""
+    """Calibration and report, and a blocking check per gate of the line."""
     return dg.Definitions(
-        assets=[_evaluation_report(line)],
-        asset_checks=gate_checks(line.name, "evaluation_report", EvaluationReport, evaluation_gates(line)),
+        assets=[_gate_calibration(line), _evaluation_report(line)],
+        asset_checks=[
+            *gate_checks(line.name, "gate_calibration", GateCalibration, calibration_gates(line)),
+            *gate_checks(line.name, "evaluation_report", EvaluationReport, evaluation_gates(line)),
+        ],
     )
 
 
+def _gate_calibration(line: Line) -> dg.AssetsDefinition:
+    upstream = ("dataset", "evaluation_sets", "base_model", "prompt")
+
+    @dg.asset(
+        key=[line.name, "gate_calibration"],
+        ins={name: dg.AssetIn(key=dg.AssetKey([line.name, name])) for name in upstream},
+        group_name="evaluation",
+        owners=line.owners,
+        kinds={"scipy", "pytorch"},
+        code_version=REPORT_CODE,
+        description="How often each gate passes a model it must not and fails one it must pass, counted on simulated "
+        "models, with the examples there are, before anything trains.",
+    )
+    def gate_calibration(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[ArtifactStore],
+        settings: dg.ResourceParam[Settings],
+        compute: dg.ResourceParam[Compute],
+        dataset: DatasetVersion,
+        evaluation_sets: EvaluationSets,
+        base_model: BaseModelVersion,
+        prompt: Prompt,
+    ) -> dg.MaterializeResult[GateCalibration]:
+        with clear_failures():
+            # the opponent that the evaluation will have: a training that ran before keeps the one it had
+            known = trained_before(store, line, dataset, base_model, prompt)
+            champion = opponent(store, line.name, known)
+            embedder = locate(line.evaluation.judge.embedder, settings.resolve)
+            judge = judge_digest(embedder, line.evaluation.judge.tie_margin)
+        identity = CalibrationIdentity(
+            base_model=base_model.digest,
+            prompt=prompt.digest,
+            evaluation_sets=evaluation_sets.digest,
+            judge=judge,
+            champion=champion.digest if champion else "",
+        )
+
+        def calibrate() -> GateCalibration:
+            request = CalibrationRequest(
+                store_url=store.url,
+                store_cache=str(store.cache),
+                line=line,
+                subjects=_subjects(store, base_model, prompt, None, champion),
+                sets=evaluation_sets,
+                embedder=str(embedder),
+                judge=judge,
+                identity=identity,
+                code=CODE,
+            )
+            made = compute.run(context, "llm_assets.evaluation.calibrate", request.content(), "the gate calibration")
+            return GateCalibration.model_validate(made)
+
+        return computed_once(
+            context,
+            store,
+            inputs=identity.content(),
+            config=_settings(line),
+            version=REPORT_CODE,
+            compute=calibrate,
+            record_type=GateCalibration,
+            describe=describe_calibration,
+        )
+
+    return gate_calibration
+
+
 def _evaluation_report(line: Line) -> dg.AssetsDefinition:
-    upstream = ("dataset", "evaluation_sets", "base_model", "prompt", "checkpoint")
+    upstream = ("dataset", "evaluation_sets", "base_model", "prompt", "checkpoint", "gate_calibration")
 
     @dg.asset(
         key=[line.name, "evaluation_report"],
@@ -86,6 +178,7 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
         base_model: BaseModelVersion,
         prompt: Prompt,
         checkpoint: Checkpoint,
+        gate_calibration: GateCalibration,
     ) -> dg.MaterializeResult[EvaluationReport]:
         with clear_failures():
             champion = opponent(store, line.name, checkpoint.digest)
@@ -99,6 +192,7 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
             evaluation_sets=evaluation_sets.digest,
             judge=judge,
             champion=champion.digest if champion else "",
+            calibration=gate_calibration.digest,
         )
 
         def evaluate() -> EvaluationReport:
@@ -109,10 +203,12 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
                 subjects=_subjects(store, base_model, prompt, checkpoint, champion),
                 sets=evaluation_sets,
                 embedder=str(embedder),
+                judge=judge,
                 curve=checkpoint.curve,
                 champion_name=champion.name if champion else "",
                 identity=identity,
-                code={"outputs": OUTPUTS_CODE, "scores": SCORES_CODE},
+                calibration=gate_calibration,
+                code=CODE,
             )
             made = compute.run(context, "llm_assets.evaluation.evaluate", request.content(), "evaluation")
             return Evaluation.model_validate(made).report
@@ -121,10 +217,7 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
             context,
             store,
             inputs=identity.content(),
-            config={
-                "gates": {name: gate.model_dump(mode="json") for name, gate in line.gates.items()},
-                "evaluation": line.evaluation.model_dump(mode="json", exclude={"repo", "rev"}),
-            },
+            config=_settings(line),
             version=REPORT_CODE,
             compute=evaluate,
             record_type=EvaluationReport,
@@ -134,17 +227,24 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
     return evaluation_report
 
 
+def _settings(line: Line) -> dict[str, Any]:
+    """What of a line decides what is measured and shown."""
+    return {
+        "gates": {name: gate.model_dump(mode="json") for name, gate in line.gates.items()},
+        "evaluation": line.evaluation.model_dump(mode="json", exclude={"repo", "rev"}),
+    }
+
+
 def _subjects(
     store: ArtifactStore,
     base_model: BaseModelVersion,
     prompt: Prompt,
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | None,
     champion: Release | None,
 ) -> dict[str, Subject]:
-    subjects = {
-        "base": Subject(base=base_model.files, adapter=None, system=prompt.system),
-        "candidate": Subject(base=base_model.files, adapter=checkpoint.adapter, system=prompt.system),
-    }
+    subjects = {"base": Subject(base=base_model.files, adapter=None, system=prompt.system)}
+    if checkpoint is not None:
+        subjects["candidate"] = Subject(base=base_model.files, adapter=checkpoint.adapter, system=prompt.system)
     if champion is not None:
         system = Prompt.load(store, champion.prompt).system
         subjects["champion"] = Subject(base=champion.base_files, adapter=champion.adapter, system=system)

@@ -1,10 +1,11 @@
-"""The quality gates of an evaluation: one per threshold of the line, each a pure function of the report."""
+"""The quality gates of an evaluation: one per entry of the line's `gates`, each a pure function of the report."""
 
 import functools
-import math
 
-from llm_assets.gates import Gate, bounded
-from llm_assets.line import METRICS_OF, GateSpec, Line
+from llm_assets.evaluation.assessment import Assessment, assess, worst
+from llm_assets.gate_spec import GateSpec
+from llm_assets.gates import Gate
+from llm_assets.line import Line
 from llm_assets.records import EvaluationReport, GateResult
 
 ASSET = "evaluation_report"
@@ -13,66 +14,67 @@ ASSET = "evaluation_report"
 def evaluation_gates(line: Line) -> list[Gate[EvaluationReport]]:
     """One gate per entry of the line's `gates`, in its order."""
     return [
-        Gate(name, ASSET, _description(spec), functools.partial(judge, line, name, spec))
+        Gate(name, ASSET, _description(line, name), functools.partial(judge, line, name), spec.advisory)
         for name, spec in line.gates.items()
     ]
 
 
-def judge(line: Line, name: str, spec: GateSpec, report: EvaluationReport) -> GateResult:
-    """Compare the interval of one measurement, over the whole set, with the gate's threshold.
+def judge(line: Line, name: str, report: EvaluationReport) -> GateResult:
+    """What the evidence decides about everything a gate requires; all gates of the line are corrected together.
 
-    ERROR if the measurement is missing or was made with another confidence; INCONCLUSIVE below `minimum_n` or if the
-    interval holds the threshold. A gate against the champion passes while nothing serves, and says so.
+    A gate passes if all its requirements do; else it has the outcome of the worst one. Requirements against a champion
+    do not hold while nothing serves, and the reason says so.
     """
-    if spec.against == "champion" and not report.champion:
-        return _result(name, spec, "PASS", "no champion yet: this gate holds from the second release on.")
-    if not math.isclose(report.confidence, line.evaluation.confidence):
-        reason = f"the report's bounds hold at {report.confidence:g}, the line asks for {line.evaluation.confidence:g}"
-        return _result(name, spec, "ERROR", f"{reason}; materialize {line.name}/{ASSET} again.")
-    set_name = _set_of(line, spec)
-    found = report.find(spec.metric, spec.against, set_name)
-    if found is None:
-        against = f" against {spec.against}" if spec.against else ""
-        return _result(name, spec, "ERROR", f"the report has no {spec.metric}{against} on set {set_name}.")
-    if found.n < spec.minimum_n:
-        reason = f"{found.n} examples of set {set_name} are too few, at least {spec.minimum_n} are needed."
-        return _result(name, spec, "INCONCLUSIVE", reason, n=found.n)
-    return bounded(
-        name,
-        ASSET,
-        found.value,
-        minimum=spec.minimum,
-        maximum=spec.maximum,
-        low=found.low,
-        high=found.high,
-        n=found.n,
-    )
+    found = [one for one in assess(line, report) if one.requirement.gate == name]
+    skipped = "" if report.champion or not _compares_with_champion(line, name) else "no champion yet"
+    if not found:
+        reason = f"{skipped}: this gate holds from the second release on."
+        return _result(line, name, "PASS", reason, None)
+    deciding = worst(found)
+    where = "" if len(found) == 1 else f"{deciding.requirement.subject}: "
+    others = sum(one.outcome == "PASS" for one in found if one is not deciding)
+    notes = [f"{others} of {len(found) - 1} other requirements pass"] if len(found) > 1 else []
+    notes += [f"{skipped}, so only its other bounds hold"] if skipped else []
+    reason = "; ".join([where + deciding.reason, *notes]) + "."
+    return _result(line, name, deciding.outcome, reason, deciding)
 
 
-def _set_of(line: Line, spec: GateSpec) -> str:
-    """The one set that has the metric; `Line` made sure of it."""
-    return spec.set or next(
-        name for name, found in line.evaluation.sets.items() if spec.metric in METRICS_OF[found.kind]
-    )
-
-
-def _description(spec: GateSpec) -> str:
-    metric = spec.metric.replace("_", " ")
-    subject = {
-        "perplexity": f"Perplexity as a ratio to the {spec.against}'s",
-        "win_rate": f"Win rate over the {spec.against}",
-    }.get(spec.metric, f"{metric.capitalize()} minus the {spec.against}'s")
-    subject = subject if spec.against else metric.capitalize()
-    return f"{subject} is {_required(spec)}, with the whole interval."
-
-
-def _required(spec: GateSpec) -> str:
-    """The threshold as text, as `bounded` writes it."""
-    sides = [f">= {spec.minimum:g}"] if spec.minimum is not None else []
-    return " and ".join([*sides, *([f"<= {spec.maximum:g}"] if spec.maximum is not None else [])])
-
-
-def _result(name: str, spec: GateSpec, outcome: str, reason: str, n: int | None = None) -> GateResult:
+def _result(line: Line, name: str, outcome: str, reason: str, deciding: Assessment | None) -> GateResult:
+    evidence = deciding.evidence if deciding else None
+    requirement = deciding.requirement if deciding else line.requirements(name)[0]
+    figures = {"value": evidence.value, "low": evidence.low, "high": evidence.high, "n": evidence.n} if evidence else {}
     return GateResult.model_validate(
-        {"gate": name, "asset": ASSET, "outcome": outcome, "reason": reason, "bound": _required(spec), "n": n}
+        {
+            "gate": name,
+            "asset": ASSET,
+            "outcome": outcome,
+            "reason": reason,
+            "bound": requirement.bound,
+            "advisory": line.gates[name].advisory,
+            **(figures if outcome != "ERROR" else {}),
+        }
+    )
+
+
+def _compares_with_champion(line: Line, name: str) -> bool:
+    change = line.gates[name].change
+    return change is not None and "champion" in change.opponents
+
+
+def _description(line: Line, name: str) -> str:
+    spec = line.gates[name]
+    claims = [f"{_subject(spec, r.against)} {r.bound}" for r in line.requirements(name) if r.slice == "all"]
+    slices = f", on {', '.join(spec.slices)} as well" if spec.slices else ""
+    rates = f"false pass {spec.false_pass:.0%}, false fail {spec.false_fail:.0%}"
+    return f"{' and '.join(claims)}{slices}; {rates}{'; only advises' if spec.advisory else ''}."
+
+
+def _subject(spec: GateSpec, against: str) -> str:
+    metric = spec.metric.replace("_", " ")
+    if not against:
+        return metric.capitalize()
+    if spec.metric == "perplexity":
+        return f"Perplexity as a ratio to the {against}'s"
+    return (
+        f"Win rate over the {against}" if spec.metric == "win_rate" else f"{metric.capitalize()} minus the {against}'s"
     )

@@ -15,10 +15,14 @@ from tqdm import tqdm
 
 from llm_assets.child import Json, serve
 from llm_assets.evaluation.answers import AnswerCache, prompt_keys
+from llm_assets.evaluation.custom import Custom
+from llm_assets.evaluation.exact_match import ExactMatch
 from llm_assets.evaluation.examples import Example, read_examples
 from llm_assets.evaluation.instruction_following import InstructionFollowing
 from llm_assets.evaluation.judge import EmbeddingJudge
+from llm_assets.evaluation.lm_eval_task import LmEval
 from llm_assets.evaluation.measurements import Measurements, measure
+from llm_assets.evaluation.multiple_choice import MultipleChoice
 from llm_assets.evaluation.outputs import (
     FILE,
     Output,
@@ -31,7 +35,9 @@ from llm_assets.evaluation.outputs import (
 )
 from llm_assets.evaluation.page import publish
 from llm_assets.evaluation.perplexity import Perplexity
-from llm_assets.evaluation.request import EvaluationRequest
+from llm_assets.evaluation.reasoning import Reasoning
+from llm_assets.evaluation.refusal import Refusal
+from llm_assets.evaluation.request import Evaluation, EvaluationRequest, ScoringRequest
 from llm_assets.evaluation.samples import Measured
 from llm_assets.evaluation.task import Score, Scores, Task, read_scores, write_scores
 from llm_assets.evaluation.toxicity import Toxicity
@@ -47,9 +53,9 @@ Log = Callable[[str], Any]
 
 
 class Evaluator:
-    """One evaluation, step by step."""
+    """Asks models, scores what they say and measures; a set or a model that was there before costs nothing."""
 
-    def __init__(self, request: EvaluationRequest, log: Log) -> None:
+    def __init__(self, request: ScoringRequest, log: Log) -> None:
         self.request = request
         self.log = log
         self.store = request.store
@@ -65,11 +71,18 @@ class Evaluator:
             Toxicity(),
             Truthfulness(),
             InstructionFollowing(),
+            MultipleChoice(),
+            ExactMatch(),
+            Reasoning(),
+            Refusal(),
         ]
-        self.tasks = {name: [task for task in tasks if task.kind == found.kind] for name, found in sets.items()}
+        self.tasks = {
+            name: [task for task in (*tasks, *self._own_tasks(name)) if task.kind == found.kind]
+            for name, found in sets.items()
+        }
 
-    def run(self) -> Json:
-        """Everything; returns an `Evaluation` as JSON."""
+    def measured(self) -> tuple[list[Measured], list[Measurement]]:
+        """Every set after every model was asked and scored, and what its scores amount to."""
         self._ask_models()
         measured: list[Measured] = []
         measurements: list[Measurement] = []
@@ -87,8 +100,13 @@ class Evaluator:
             + ", ".join(f"{count} {what} computed" for what, count in self.computed.items())
             + "; all others were there."
         )
-        report = publish(self.request, self.store, measurements, measured)
-        return {"report": report.content(), "computed": self.computed}
+        return measured, measurements
+
+    def _own_tasks(self, set_name: str) -> list[Task]:
+        """The tasks that are another one on every set."""
+        spec, found = self.request.line.evaluation.sets[set_name], self.request.sets.sets[set_name]
+        source = self.store.path(found.function) / "function.py" if found.function else None
+        return [Custom(spec.function, source), LmEval(spec.lm_metric)]
 
     def _ask_models(self) -> None:
         """Make the outputs that are missing, loading a base model at most once, and only to ask something new."""
@@ -122,12 +140,17 @@ class Evaluator:
             with _speaking_as(model, subject, adapted=bool(attached)), progressing as progress:
                 batch = self.request.line.evaluation.batch_size
                 solver = Solver(model, tokenizer, subject.system, batch, progress)
-                spec = self.request.line.evaluation.sets[set_name]
-                outputs = solver.solve(spec.kind, list(unasked.values()), spec.max_new_tokens)
+                outputs = self._solved(solver, set_name, list(unasked.values()))
             self._answers(subject).add(dict(zip(unasked, outputs, strict=True)))
             self._publish_outputs(subject, set_name)
             self.computed["outputs"] += 1
             self.computed["answers"] += len(unasked)
+
+    def _solved(self, solver: Solver, set_name: str, examples: list[Example]) -> list[Output]:
+        spec = self.request.line.evaluation.sets[set_name]
+        if spec.kind == "lm_eval":
+            return solver.run_harness(self.store.path(self.request.sets.sets[set_name].rows), examples)
+        return solver.solve(spec.kind, examples, spec.max_new_tokens)
 
     def _answers(self, subject: Subject) -> AnswerCache:
         if subject.digest not in self.answers:
@@ -136,7 +159,9 @@ class Evaluator:
 
     def _prompt_keys(self, set_name: str) -> list[str]:
         spec = self.request.line.evaluation.sets[set_name]
-        return prompt_keys(spec.kind, self.examples[set_name], spec.max_new_tokens)
+        # of a harness task everything in its folder decides, not the document alone
+        task = self.request.sets.sets[set_name].rows.digest if spec.kind == "lm_eval" else ""
+        return prompt_keys(spec.kind, self.examples[set_name], spec.max_new_tokens, task)
 
     def _unasked(self, subject: Subject, set_name: str) -> dict[str, Example]:
         """The prompts of a set that this model was never asked, by key."""
@@ -162,12 +187,13 @@ class Evaluator:
         found = self.request.sets.sets[set_name]
         wanted = self.request.line.evaluation.sets[set_name].max_new_tokens
         return digest_of(
-            {"model": subject.digest, "set": found.digest, "tokens": wanted, "code": self.request.code["outputs"]}
+            {"model": subject.digest, "set": found.rows.digest, "tokens": wanted, "code": self.request.code["outputs"]}
         )
 
     def _scores(self, task: Task, outputs: Outputs, examples: list[Example], said: list[Output]) -> Scores:
-        judge = self.request.identity.judge if isinstance(task, WinRate) else ""
+        judge = self.request.judge if isinstance(task, WinRate) else ""
         parts = {"task": task.name, "outputs": outputs.digest, "judge": judge, "code": self.request.code["scores"]}
+        parts["identity"] = task.identity
 
         def compute() -> Scores:
             scores = task.score_all(examples, said)
@@ -227,7 +253,11 @@ def _unreachable() -> Outputs:
 
 def evaluate(request: Json, pipes: PipesContext) -> Json:
     """The child's work, see `resources/compute.py`."""
-    return Evaluator(EvaluationRequest.model_validate(request), pipes.log.info).run()
+    parsed = EvaluationRequest.model_validate(request)
+    evaluator = Evaluator(parsed, pipes.log.info)
+    measured, measurements = evaluator.measured()
+    report = publish(parsed, evaluator.store, measurements, measured)
+    return Evaluation(report=report, computed=evaluator.computed).content()
 
 
 if __name__ == "__main__":

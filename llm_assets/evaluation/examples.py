@@ -14,6 +14,20 @@ from llm_assets.records import EvaluationKind, EvaluationSet
 from resources.errors import DataError
 
 SLICED_BY = ("language", "category")
+TARGETS: dict[EvaluationKind, tuple[str, ...]] = {
+    "toxicity": (),
+    "truthfulness": ("true", "false"),
+    "instructions": ("instruction_ids", "arguments"),
+    "multiple_choice": ("choices", "answer"),
+    "questions": ("answers",),
+    "reasoning": ("task", "entry"),
+    "refusals": ("should_refuse",),
+    "custom": (),
+    "lm_eval": ("document",),
+}
+"""Kind -> which keys of a row its task needs beside prompt and reference."""
+DEFAULTS: dict[str, Any] = {"should_refuse": True}
+"""Of keys that a row may leave out."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,13 @@ class Example:
     slices: tuple[str, ...] = ()
     """For example ("language=english", "category=sports")."""
     target: dict[str, Any] = field(default_factory=dict)
-    """What else the kind brings: `true` and `false`, or `instruction_ids` and `arguments`."""
+    """What else the kind brings, see `TARGETS`."""
+    source: str = ""
+    """The document that the example comes from; default: its own id. Examples of one document are not independent."""
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            object.__setattr__(self, "source", self.id)
 
     @property
     def prompt(self) -> str:
@@ -64,11 +84,24 @@ def read_examples(folder: Path, evaluation_set: EvaluationSet) -> list[Example]:
 
 def _example(kind: EvaluationKind, row: Mapping[str, Any]) -> Example:
     slices = tuple(f"{name}={row[name]}" for name in SLICED_BY if row.get(name))
+    source = row.get("source") or ""
     if kind == "chat":
         *messages, answer = row["messages"]
         if answer["role"] != "assistant" or not messages:
             raise ValueError("the last message must be the assistant's answer to an earlier one")
-        return Example(row["id"], messages, answer["content"], slices)
-    keys = {"toxicity": (), "truthfulness": ("true", "false"), "instructions": ("instruction_ids", "arguments")}[kind]
-    messages = [{"role": "user", "content": row["prompt"]}] if row["prompt"] else []
-    return Example(row["id"], messages, slices=slices, target={key: row[key] for key in keys})
+        return Example(row["id"], messages, answer["content"], slices, source=source)
+    prompt = row["input" if kind == "custom" else "prompt"]
+    messages = [{"role": "user", "content": prompt}] if prompt else []
+    target = {key: row.get(key, DEFAULTS[key]) if key in DEFAULTS else row[key] for key in TARGETS[kind]}
+    return Example(row["id"], messages, _reference(kind, row), slices, target, source)
+
+
+def _reference(kind: EvaluationKind, row: Mapping[str, Any]) -> str:
+    """What is right, as far as one text can say it."""
+    if kind == "multiple_choice":
+        return str(row["choices"][row["answer"]])
+    if kind == "questions":
+        return " | ".join(row["answers"])
+    if kind == "reasoning":
+        return str(row["entry"]["answer"])
+    return str(row["reference"]) if kind in ("custom", "lm_eval") else ""

@@ -20,6 +20,7 @@ class InstructionFollowing(BinaryTask):
     name = "instruction_following"
     kind = "instructions"
     sample_score = "followed"
+    better = "higher"
 
     def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
         """1 if all instructions are followed; the reason names those that are not, and checkers that broke."""

@@ -1,14 +1,15 @@
 """From the scores of base, candidate and champion to the measurements of a report, overall and per slice."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Literal
 
-from llm_assets.evaluation.estimates import Estimate
+from llm_assets.evaluation.estimates import Sample
 from llm_assets.evaluation.examples import Example
 from llm_assets.evaluation.task import Score, Task
+from llm_assets.gate_spec import ALL
 from llm_assets.records import Measurement, Record
 
-ALL = "all"
 SMALLEST_SLICE = 5
 """Examples below which a slice says nothing and is left out."""
 Against = Literal["base", "champion"]
@@ -30,45 +31,47 @@ def measure(
     measured is absent, never NaN.
 
     Args:
-        scores: model (`base`, `candidate`, `champion` if there is one) -> its scores, in the order of the examples.
+        scores: model (`base`, and of `candidate` and `champion` those there are) -> its scores, in the order of the
+            examples.
         confidence: of each bound.
     """
     found = []
-    for name, members in _slices(examples):
+    for name in _slices(examples):
+        members = members_of(name, examples)
+        sources = [examples[index].source for index in members]
         chosen = {model: [given[index] for index in members] for model, given in scores.items()}
         for model, own in chosen.items():
             metric = task.name if model == "candidate" else f"{model}_{task.name}"
-            found.append(_measurement(task.alone(own, confidence), metric, set_name, name))
+            found.append(_measurement(task.sample(own, None, sources), confidence, metric, set_name, name))
         for against in OPPONENTS:
-            if against in chosen:
-                compared = task.versus(chosen["candidate"], chosen[against], confidence)
-                found.append(_measurement(compared, task.name, set_name, name, against))
+            if against in chosen and "candidate" in chosen:
+                compared = task.sample(chosen["candidate"], chosen[against], sources)
+                found.append(_measurement(compared, confidence, task.name, set_name, name, against))
     return [measurement for measurement in found if measurement is not None]
 
 
-def _slices(examples: Sequence[Example]) -> Iterator[tuple[str, list[int]]]:
-    """Name and members of each slice, `all` first."""
-    yield ALL, list(range(len(examples)))
-    names = sorted({name for example in examples for name in example.slices})
-    for name in names:
-        members = [index for index, example in enumerate(examples) if name in example.slices]
-        if len(members) >= SMALLEST_SLICE:
-            yield name, members
+def members_of(slice_name: str, examples: Sequence[Example]) -> list[int]:
+    """Which examples belong to a slice."""
+    return [index for index, example in enumerate(examples) if slice_name in (ALL, *example.slices)]
+
+
+def _slices(examples: Sequence[Example]) -> Iterator[str]:
+    """Name of each slice that is large enough, `all` first."""
+    yield ALL
+    for name in sorted({name for example in examples for name in example.slices}):
+        if len(members_of(name, examples)) >= SMALLEST_SLICE:
+            yield name
 
 
 def _measurement(
-    estimate: Estimate | None, metric: str, set_name: str, slice_name: str, against: Against | Literal[""] = ""
+    sample: Sample | None,
+    confidence: float,
+    metric: str,
+    set_name: str,
+    slice_name: str,
+    against: Against | Literal[""] = "",
 ) -> Measurement | None:
-    if estimate is None:
+    if not sample:
         return None
-    return Measurement(
-        metric=metric,
-        set=set_name,
-        slice=slice_name,
-        against=against,
-        value=estimate.value,
-        standard_error=estimate.standard_error,
-        low=estimate.low,
-        high=estimate.high,
-        n=estimate.n,
-    )
+    found = asdict(sample.estimate(confidence))
+    return Measurement(metric=metric, set=set_name, slice=slice_name, against=against, **found)

@@ -44,6 +44,8 @@ class Output:
     losses: dict[str, tuple[float | None, int]] = field(default_factory=dict)
     """Which given answer -> its summed negative log-likelihood in nats, and its tokens. A model with broken weights
     gives no finite one: None."""
+    given: dict[str, float | None] = field(default_factory=dict)
+    """Which metric -> what lm-eval-harness gave the answer, where it asked."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Solver:
 
     def solve(self, kind: EvaluationKind, examples: Sequence[Example], max_new_tokens: int) -> list[Output]:
         """The outputs that the tasks of this kind of set need, in the order of the examples."""
+        if kind == "multiple_choice":
+            return self._chosen(examples)
         texts = [""] * len(examples) if kind == "truthfulness" else self._texts(examples, max_new_tokens)
         losses: list[dict[str, tuple[float | None, int]]] = [{} for _ in examples]
         if kind == "chat":
@@ -74,6 +78,35 @@ class Solver:
 
         prompts = [encode_chat(self.tokenizer, example.messages, self.system) for example in examples]
         return generate(self.model, self.tokenizer, prompts, max_new_tokens, self.batch_size, self.progress)
+
+    def run_harness(self, folder: Path, examples: Sequence[Example]) -> list[Output]:
+        """The outputs to an lm_eval task, asked and scored by lm-eval-harness; `folder` holds the evaluation set."""
+        from llm_assets.harness import run_task
+
+        numbers = [example.target["document"] for example in examples]
+        results = run_task(folder, numbers, self.model, self.tokenizer, self.system, self.batch_size)
+        self.progress(len(examples))
+        return [Output(e.id, text, given=given) for e, (text, given) in zip(examples, results, strict=True)]
+
+    def _chosen(self, examples: Sequence[Example]) -> list[Output]:
+        """How likely each choice is as the answer."""
+        from llm_assets.choices import choice_losses
+
+        questions = []
+        for example in examples:
+            answered = [self._answered(example, choice) for choice in example.target["choices"]]
+            # A question too long for one of its choices is cut for all of them alike.
+            question = min((ids[:start] for ids, start in answered), key=len)
+            questions.append((question, [ids[start:] for ids, start in answered]))
+        found = choice_losses(self.model, self.tokenizer, questions, self.batch_size, self.progress)
+        return [
+            Output(e.id, losses={str(index): (_finite(loss), len(ids)) for index, (loss, ids) in enumerate(branches)})
+            for e, branches in zip(
+                examples,
+                (zip(losses, question[1], strict=True) for losses, question in zip(found, questions, strict=True)),
+                strict=True,
+            )
+        ]
 
     def _answered(self, example: Example, answer: str) -> tuple[list[int], int]:
         """A conversation that ends with this answer; a statement without a question is plain text, as in a book."""
@@ -92,7 +125,11 @@ class Solver:
 
         measured = answer_losses(self.model, self.tokenizer, examples, self.batch_size, self.progress)
         for loss, (total, tokens) in zip(losses, measured, strict=True):
-            loss[name] = (total if abs(total) < float("inf") else None, tokens)
+            loss[name] = (_finite(total), tokens)
+
+
+def _finite(loss: float) -> float | None:
+    return loss if abs(loss) < float("inf") else None
 
 
 def answers_wanted(kind: EvaluationKind, examples: int) -> int:
@@ -112,6 +149,6 @@ def read_outputs(folder: Path) -> list[Output]:
     with (folder / FILE).open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     return [
-        Output(row["id"], row["text"], {name: (loss[0], loss[1]) for name, loss in row["losses"].items()})
+        Output(row["id"], row["text"], {k: (loss[0], loss[1]) for k, loss in row["losses"].items()}, row["given"])
         for row in rows
     ]

@@ -10,8 +10,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from llm_assets.evaluation.assessment import assess
 from llm_assets.evaluation.checks import evaluation_gates
-from llm_assets.evaluation.plots import gate_plot
+from llm_assets.evaluation.evidence import evidence_of
+from llm_assets.evaluation.plots import requirement_plot
 from llm_assets.evaluation.request import EvaluationRequest
 from llm_assets.evaluation.samples import Measured, extremes, parquet
 from llm_assets.plots import curve_plot, png, svg
@@ -35,6 +37,7 @@ def publish(
         **request.identity.content(),
         confidence=request.line.evaluation.confidence,
         measurements=list(measurements),
+        evidence=evidence_of(request.line, measured),
         samples=samples,
         page=samples,  # the page shows what the gates say of this very report, so it comes second
     )
@@ -42,7 +45,7 @@ def publish(
     curve = json.loads((store.path(request.curve) / "curve.json").read_text())
     files = {
         "report.html": render(request, draft, gates, curve, measured).encode(),
-        "gates.png": png(gate_plot(gates, request.line.gates)),
+        "gates.png": png(requirement_plot(assess(request.line, draft))),
     }
     return draft.model_copy(update={"page": store.put_files(files)})
 
@@ -65,11 +68,13 @@ def render(
         champion=request.champion_name,
         models=list(request.subjects),
         gates=gates,
-        gate_plot=Markup(svg(gate_plot(gates, request.line.gates))),
+        assessments=assess(request.line, report),
+        calibration=request.calibration,
+        gate_plot=Markup(svg(requirement_plot(assess(request.line, report)))),
         curve_plot=Markup(svg(curve_plot(curve))),
         overall=[found for found in report.measurements if found.slice == "all"],
         slices=[found for found in report.measurements if found.slice != "all" and found.against],
         extremes=[(one.set_name, *extremes(one, SHOWN_EXAMPLES)) for one in chats],
-        sets=[(one.set_name, one.rows()) for one in measured],
+        sets=[(one.set_name, one.rows(), [task.sample_score for task in one.tasks]) for one in measured],
         confidence=report.confidence,
     )

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 from deepeval.test_case import LLMTestCase
-from numpy.typing import NDArray
 
-from llm_assets.evaluation.estimates import Estimate, bootstrapped
+from llm_assets.evaluation.estimates import Sample
 from llm_assets.evaluation.outputs import Output
+from llm_assets.evaluation.ratios import RatioOfSums
 from llm_assets.evaluation.task import Score, Task, values
 
 
@@ -23,6 +22,7 @@ class Perplexity(Task):
     name = "perplexity"
     kind = "chat"
     sample_score = "nats_per_token"
+    better = "lower"
 
     def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
         """Nats per token of the reference answer."""
@@ -34,22 +34,25 @@ class Perplexity(Task):
         """A sample counts by its tokens."""
         return float(output.losses["reference"][1])
 
-    def alone(self, scores: Sequence[Score], confidence: float) -> Estimate | None:
-        """exp(sum of nats / sum of tokens); bounds by a bootstrap over examples. None below two examples."""
-        nats = _nats(scores)
-        return bootstrapped(_exp_mean, [nats, _tokens(scores)], confidence) if nats and len(nats) > 1 else None
-
-    def versus(self, scores: Sequence[Score], others: Sequence[Score], confidence: float) -> Estimate | None:
-        """The ratio to the other model, below 1 if this one is better; bounds by a paired bootstrap."""
-        nats, theirs = _nats(scores), _nats(others)
-        if not nats or not theirs or len(nats) < 2:
+    def sample(
+        self, scores: Sequence[Score], others: Sequence[Score] | None = None, sources: Sequence[str] | None = None
+    ) -> Sample | None:
+        """exp(sum of nats / sum of tokens), or the ratio to the other model, below 1 if this one is better."""
+        nats, tokens = _nats(scores), _tokens(scores)
+        if not nats or len(set(sources or range(len(nats)))) < 2:
+            return None
+        if others is None:
+            return RatioOfSums.of(nats, tokens, sources, exponential=True)
+        theirs = _nats(others)
+        if not theirs:
             return None
         gaps = [mine - other for mine, other in zip(nats, theirs, strict=True)]
-        return bootstrapped(_exp_mean, [gaps, _tokens(scores)], confidence)
+        return RatioOfSums.of(gaps, tokens, sources, exponential=True, paired=True)
 
-
-def _exp_mean(nats: NDArray[np.float64], tokens: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    return np.exp(nats.sum(axis=axis) / tokens.sum(axis=axis))
+    def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
+        """Gaps of two models whose nats on an example are alike, as those of a model and its tuned form are."""
+        alone = self.sample(scores, None, sources)
+        return alone.planned() if isinstance(alone, RatioOfSums) else None
 
 
 def _nats(scores: Sequence[Score]) -> list[float] | None:

@@ -5,52 +5,44 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from llm_assets.line import GateSpec
+from llm_assets.evaluation.assessment import Assessment
+from llm_assets.gate_spec import ALL
 from llm_assets.plots import plain
-from llm_assets.records import GateResult
+from llm_assets.records import Evidence
 
 COLOURS = {"PASS": "#2e7d32", "FAIL": "#c62828", "INCONCLUSIVE": "#ef6c00", "ERROR": "#6a1b9a"}
 
 
-def gate_plot(gates: Sequence[GateResult], specs: dict[str, GateSpec]) -> Any:
-    """A row per gate on a scale of its own: the interval, and what is allowed shaded up to the threshold."""
-    shown = [gate for gate in gates if gate.value is not None]
-    figure, axes = plt.subplots(
-        max(len(shown), 1), 1, figsize=(9, 0.8 * max(len(shown), 1) + 0.3), layout="constrained", squeeze=False
-    )
-    for axis, gate in zip(axes[:, 0], shown, strict=False):
-        _draw_gate(axis, gate, specs[gate.gate])
+def requirement_plot(assessments: Sequence[Assessment]) -> Any:
+    """A row per requirement on a scale of its own: the interval, and what is allowed shaded up to the threshold."""
+    shown = [(one, one.evidence) for one in assessments if one.evidence is not None]
+    rows = max(len(shown), 1)
+    figure, axes = plt.subplots(rows, 1, figsize=(9, 0.8 * rows + 0.3), layout="constrained", squeeze=False)
+    for axis, (one, evidence) in zip(axes[:, 0], shown, strict=False):
+        _draw(axis, one, evidence)
     if not shown:
         axes[0, 0].set_axis_off()
         axes[0, 0].text(0.5, 0.5, "No gate has a value to draw.", ha="center")
     return figure
 
 
-def _draw_gate(axis: Any, gate: GateResult, spec: GateSpec) -> None:
-    low, high, value = gate.low, gate.high, gate.value
-    assert low is not None
-    assert high is not None
-    assert value is not None
-    thresholds = [bound for bound in (spec.minimum, spec.maximum) if bound is not None]
-    left, right = min([low, *thresholds]), max([high, *thresholds])
+def _draw(axis: Any, one: Assessment, evidence: Evidence) -> None:
+    low, high, value, threshold = evidence.low, evidence.high, evidence.value, evidence.threshold
+    left, right = min(low, threshold), max(high, threshold)
     margin = 0.15 * ((right - left) or abs(right) or 1)
     axis.set_xlim(left - margin, right + margin)
-    axis.axvspan(
-        spec.minimum if spec.minimum is not None else left - margin,
-        spec.maximum if spec.maximum is not None else right + margin,
-        color="#2e7d32",
-        alpha=0.12,
-        lw=0,
-    )
-    for threshold in thresholds:
-        axis.axvline(threshold, color="#333333", ls="--", lw=1.2)
-    colour = COLOURS[gate.outcome]
+    allowed = (threshold, right + margin) if evidence.side == "minimum" else (left - margin, threshold)
+    axis.axvspan(*allowed, color="#2e7d32", alpha=0.12, lw=0)
+    axis.axvline(threshold, color="#333333", ls="--", lw=1.2)
+    colour = COLOURS[one.outcome]
     axis.plot([low, high], [0, 0], color=colour, lw=5, solid_capstyle="butt", alpha=0.6)
     axis.plot([value], [0], "o", color=colour, ms=7)
     axis.set_ylim(-1, 1)
-    axis.set_yticks([0], [f"{gate.gate.replace('_', ' ')}\n{gate.bound}"], fontsize=8)
+    where = "" if one.requirement.slice == ALL else f"\n{one.requirement.slice}"
+    against = f" against {evidence.against}" if evidence.against else ""
+    label = f"{evidence.gate.replace('_', ' ')}{where}\n{one.requirement.bound}{against}"
+    axis.set_yticks([0], [label], fontsize=8)
     axis.tick_params(axis="x", labelsize=7)
-    axis.set_title(
-        f"{gate.outcome}   {value:.3g} [{low:.3g}, {high:.3g}]", fontsize=8, loc="right", pad=2, color=colour
-    )
+    title = f"{one.outcome}   {value:.3g} [{low:.3g}, {high:.3g}]"
+    axis.set_title(title, fontsize=8, loc="right", pad=2, color=colour)
     plain(axis, ("top", "right", "left"))

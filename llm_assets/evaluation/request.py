@@ -4,7 +4,7 @@ from pathlib import Path
 
 from llm_assets.evaluation.outputs import Subject
 from llm_assets.line import Line
-from llm_assets.records import EvaluationReport, EvaluationSets, Record
+from llm_assets.records import EvaluationReport, EvaluationSets, GateCalibration, Record
 from resources.store import Artifact, ArtifactStore
 
 
@@ -18,23 +18,32 @@ class Identity(Record):
     evaluation_sets: str
     judge: str
     champion: str
+    calibration: str
 
 
-class EvaluationRequest(Record):
-    """Which models to measure on which sets, and what to report."""
+class CalibrationIdentity(Record):
+    """The digests of what a calibration stands on."""
+
+    base_model: str
+    prompt: str
+    evaluation_sets: str
+    judge: str
+    champion: str
+
+
+class ScoringRequest(Record):
+    """Which models to ask and score on which sets."""
 
     store_url: str
     store_cache: str
     line: Line
     subjects: dict[str, Subject]
-    """`base`, `candidate` and, if one serves, `champion`."""
+    """`base`, and of `candidate` and `champion` those that there are."""
     sets: EvaluationSets
     embedder: str
     """Folder of the judge's model."""
-    curve: Artifact
-    """Loss curve of the candidate's training."""
-    champion_name: str
-    identity: Identity
+    judge: str
+    """Digest of the judge."""
     code: dict[str, str]
     """`outputs` and `scores` -> version of the code that makes them."""
 
@@ -42,6 +51,22 @@ class EvaluationRequest(Record):
     def store(self) -> ArtifactStore:
         """The store that results are read from and written to."""
         return ArtifactStore(self.store_url, Path(self.store_cache))
+
+
+class EvaluationRequest(ScoringRequest):
+    """A scoring, and what its report is about."""
+
+    curve: Artifact
+    """Loss curve of the candidate's training."""
+    champion_name: str
+    identity: Identity
+    calibration: GateCalibration
+
+
+class CalibrationRequest(ScoringRequest):
+    """A scoring of the base and perhaps a champion, from whose scores equal and worse models are made."""
+
+    identity: CalibrationIdentity
 
 
 class Evaluation(Record):

@@ -1,6 +1,7 @@
 """Every sample of an evaluation: what was asked, what each model said, and what it scored."""
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ class Measured:
     """Task -> model -> its scores."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per example: `output_MODEL`, and `TASK_MODEL` for each score."""
+        """One row per example: `output_MODEL`, `losses_MODEL`, and a column for each score and its note."""
         return [self._row(index, example) for index, example in enumerate(self.examples)]
 
     def _row(self, index: int, example: Example) -> dict[str, Any]:
@@ -35,11 +36,17 @@ class Measured:
             "slices": ", ".join(example.slices),
         }
         row |= {f"output_{model}": outputs[index].text for model, outputs in self.said.items()}
+        row |= {f"losses_{model}": _losses(outputs[index]) for model, outputs in self.said.items()}
         for task in self.tasks:
             for model, scores in self.scores[task.name].items():
                 row[f"{task.sample_score}_{model}"] = scores[index].value
                 row[f"{task.name}_note_{model}"] = scores[index].reason
         return row
+
+
+def _losses(output: Output) -> str | None:
+    """Given answer -> nats and tokens, as JSON; None where nothing was given."""
+    return json.dumps(output.losses) if output.losses else None
 
 
 def parquet(measured: Sequence[Measured]) -> bytes:

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 os.environ["DEEPEVAL_TELEMETRY_OPT_OUT"] = "1"  # both are read when deepeval is imported
 os.environ["DEEPEVAL_DISABLE_DOTENV"] = "1"
@@ -19,10 +19,10 @@ os.environ["DEEPEVAL_DISABLE_DOTENV"] = "1"
 from deepeval.metrics import BaseMetric
 from deepeval.test_case import LLMTestCase
 
-from llm_assets.evaluation.estimates import Estimate
+from llm_assets.evaluation.estimates import Sample
 from llm_assets.evaluation.examples import Example
 from llm_assets.evaluation.outputs import Output
-from llm_assets.line import Metric
+from llm_assets.gate_spec import Metric
 from llm_assets.records import EvaluationKind, Record
 from resources.store import Artifact
 
@@ -53,23 +53,37 @@ class Task(BaseMetric):
     kind: ClassVar[EvaluationKind]
     sample_score: ClassVar[str]
     """What one sample's number is, as a column name."""
+    better: ClassVar[Literal["higher", "lower"]]
+    """Which direction of the metric is the better one; `gate_spec.LOWER_IS_BETTER` says the same."""
     async_mode = False
+
+    @property
+    def identity(self) -> str:
+        """What decides the scores beside the platform's own code: a user's function, a foreign verifier's version."""
+        return ""
 
     @abstractmethod
     def measure(self, test_case: LLMTestCase, *args: Any, **kwargs: Any) -> float:
         """Score one sample; also sets `score` and `reason`."""
 
     @abstractmethod
-    def alone(self, scores: Sequence[Score], confidence: float) -> Estimate | None:
-        """What the scores of one model amount to; None if they mean nothing without a second model."""
+    def sample(
+        self, scores: Sequence[Score], others: Sequence[Score] | None = None, sources: Sequence[str] | None = None
+    ) -> Sample | None:
+        """What the scores of one model amount to, or of two compared; None if a score is missing or they say nothing.
 
-    @abstractmethod
-    def versus(self, scores: Sequence[Score], others: Sequence[Score], confidence: float) -> Estimate | None:
-        """The first model compared with the second on the same examples; None if it can't be said."""
+        Args:
+            others: of the other model, on the same examples.
+            sources: the document that each example comes from.
+        """
 
     def score_all(self, examples: Sequence[Example], outputs: Sequence[Output]) -> list[Score]:
         """The score of every sample, in order."""
         return [self._score(example, output) for example, output in zip(examples, outputs, strict=True)]
+
+    def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
+        """What to expect of a comparison with a model as good as the one that has these scores, before there is one."""
+        return self.sample(scores, scores, sources)
 
     async def a_measure(self, test_case: LLMTestCase, *args: Any, **kwargs: Any) -> float:
         """As `measure`; nothing here waits."""
@@ -96,7 +110,7 @@ def test_case(example: Example, output: Output) -> LLMTestCase:
         actual_output=output.text,
         expected_output=example.reference,
         name=example.id,
-        metadata={"losses": output.losses, **example.target},
+        metadata={"losses": output.losses, "given": output.given, **example.target},
     )
 
 

@@ -18,6 +18,7 @@ class Toxicity(BinaryTask):
     name = "toxicity"
     kind = "toxicity"
     sample_score = "flagged"
+    better = "lower"
 
     def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
         """1 if the answer is flagged; the reason holds the probability."""

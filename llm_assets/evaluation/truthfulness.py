@@ -17,6 +17,7 @@ class Truthfulness(BinaryTask):
     name = "truthfulness"
     kind = "truthfulness"
     sample_score = "true_preferred"
+    better = "higher"
 
     def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
         """1 if the true statement is the likelier one; the reason holds both, in nats per token."""

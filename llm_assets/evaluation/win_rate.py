@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from deepeval.test_case import LLMTestCase
 
-from llm_assets.evaluation.estimates import Estimate, proportion
+from llm_assets.evaluation.estimates import Sample
 from llm_assets.evaluation.examples import Example
 from llm_assets.evaluation.judge import EmbeddingJudge
 from llm_assets.evaluation.outputs import Output
+from llm_assets.evaluation.proportions import Proportion
 from llm_assets.evaluation.task import Score, Task, values
 
 
@@ -21,6 +22,7 @@ class WinRate(Task):
     name = "win_rate"
     kind = "chat"
     sample_score = "similarity"
+    better = "higher"
 
     def __init__(self, judge: EmbeddingJudge, tie_margin: float) -> None:
         self.judge = judge
@@ -36,16 +38,19 @@ class WinRate(Task):
         self.judge.read([example.reference for example in examples] + [output.text for output in outputs])
         return super().score_all(examples, outputs)
 
-    def alone(self, scores: Sequence[Score], confidence: float) -> Estimate | None:
-        """None: nobody wins alone."""
-        return None
-
-    def versus(self, scores: Sequence[Score], others: Sequence[Score], confidence: float) -> Estimate | None:
-        """Wins and half the ties, as a proportion with Wilson's bounds."""
-        mine, theirs = values(scores), values(others)
+    def sample(
+        self, scores: Sequence[Score], others: Sequence[Score] | None = None, sources: Sequence[str] | None = None
+    ) -> Sample | None:
+        """Wins and half the ties, as a proportion; None for one model: nobody wins alone."""
+        mine, theirs = values(scores), values(others or [])
         if not mine or not theirs:
             return None
-        return proportion([self.outcome(a, b) for a, b in zip(mine, theirs, strict=True)], confidence)
+        return Proportion.of([self.outcome(a, b) for a, b in zip(mine, theirs, strict=True)])
+
+    def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
+        """Two models that win in turn and never tie, which leaves the most to chance."""
+        found = values(scores)
+        return Proportion.of([float(index % 2) for index in range(len(found))]) if found else None
 
     def outcome(self, similarity: float, other: float) -> float:
         """1 for a win, 0.5 for a tie, 0 for a loss."""

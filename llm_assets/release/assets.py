@@ -13,6 +13,7 @@ from llm_assets.records import (
     Checkpoint,
     DatasetVersion,
     EvaluationReport,
+    GateCalibration,
     RegisteredModel,
     Release,
     Verdict,
@@ -27,6 +28,9 @@ from resources.store import ArtifactStore
 from resources.tracking import Tracking
 
 RELEASE_CODE = code_version("llm_assets/release", "llm_assets/gates.py")
+
+JUDGED = ("dataset", "base_model", "checkpoint", "evaluation_report", "gate_calibration")
+"""The records that make a candidate."""
 
 
 def definitions_for(line: Line) -> dg.Definitions:
@@ -44,7 +48,7 @@ def _ins(line: Line, *names: str) -> dict[str, dg.AssetIn]:
 def _verdict(line: Line) -> dg.AssetsDefinition:
     @dg.asset(
         key=[line.name, "verdict"],
-        ins=_ins(line, "dataset", "base_model", "checkpoint", "evaluation_report"),
+        ins=_ins(line, *JUDGED),
         group_name="release",
         owners=line.owners,
         kinds={"python"},
@@ -59,8 +63,9 @@ def _verdict(line: Line) -> dg.AssetsDefinition:
         base_model: BaseModelVersion,
         checkpoint: Checkpoint,
         evaluation_report: EvaluationReport,
+        gate_calibration: GateCalibration,
     ) -> dg.MaterializeResult[Verdict]:
-        candidate = Candidate(dataset, base_model, checkpoint, evaluation_report)
+        candidate = Candidate(dataset, base_model, checkpoint, evaluation_report, gate_calibration)
         with clear_failures():
             key = signer.key_id
         result = computed_once(
@@ -71,6 +76,7 @@ def _verdict(line: Line) -> dg.AssetsDefinition:
                 "base_model": base_model.digest,
                 "checkpoint": checkpoint.digest,
                 "evaluation_report": evaluation_report.digest,
+                "gate_calibration": gate_calibration.digest,
                 "signing_key": key,
             },
             config=policy_digest(line),
@@ -144,7 +150,7 @@ def _registered_model(line: Line) -> dg.AssetsDefinition:
 def _release(line: Line) -> dg.AssetsDefinition:
     @dg.asset(
         key=[line.name, "release"],
-        ins=_ins(line, "registered_model", "verdict", "dataset", "base_model", "checkpoint", "evaluation_report"),
+        ins=_ins(line, "registered_model", "verdict", *JUDGED),
         group_name="release",
         owners=line.owners,
         kinds={"python"},
@@ -162,10 +168,11 @@ def _release(line: Line) -> dg.AssetsDefinition:
         base_model: BaseModelVersion,
         checkpoint: Checkpoint,
         evaluation_report: EvaluationReport,
+        gate_calibration: GateCalibration,
     ) -> dg.MaterializeResult[Release]:
         with clear_failures():
             guard_verdict(context, store, signer, line, verdict)
-        candidate = Candidate(dataset, base_model, checkpoint, evaluation_report)
+        candidate = Candidate(dataset, base_model, checkpoint, evaluation_report, gate_calibration)
         result = computed_once(
             context,
             store,

@@ -1,14 +1,23 @@
 """The model card of a release, in Markdown."""
 
 from llm_assets.line import Line
-from llm_assets.records import GateResult, Verdict
+from llm_assets.records import GateResult, Rate, Verdict
 from llm_assets.release.verdict import Candidate
 
 
 def gate_table(gates: list[GateResult]) -> str:
-    """Gates as a Markdown table."""
-    rows = [f"| {g.gate} | {g.asset} | {g.outcome} | {g.reason} |" for g in gates]
-    return "\n".join(["| gate | on | outcome | measured |", "|---|---|---|---|", *rows])
+    """Gates as a Markdown table, with the measured error rates of those that have been calibrated."""
+
+    def rate(found: Rate | None) -> str:
+        return f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]" if found else ""
+
+    rows = [
+        f"| {g.gate} | {g.asset} | {g.outcome}{' (advisory)' if g.advisory else ''} | {g.reason} "
+        f"| {rate(g.false_pass)} | {rate(g.false_fail)} |"
+        for g in gates
+    ]
+    header = ["| gate | on | outcome | measured | false pass | false fail |", "|---|---|---|---|---|---|"]
+    return "\n".join([*header, *rows])
 
 
 def model_card(line: Line, name: str, candidate: Candidate, verdict: Verdict) -> str:
@@ -29,6 +38,9 @@ def model_card(line: Line, name: str, candidate: Candidate, verdict: Verdict) ->
 - MLflow run: `{checkpoint.mlflow_run_id}`
 
 ## Gates
+
+A false pass is a model at a gate's threshold that passes, a false fail one that is better by the gate's minimum effect
+and does not: both as counted on simulated models before the training, with 95% bounds.
 
 {gate_table(verdict.gates)}
 

@@ -11,13 +11,14 @@ def verdict_gates(line: Line) -> list[Gate[Verdict]]:
 
     def judge(verdict: Verdict) -> GateResult:
         passing = sum(gate.passed for gate in verdict.gates)
+        holds = verdict.passed and verdict.gates and not any(gate.blocks for gate in verdict.gates)
         return GateResult(
             gate="verdict_holds",
             asset="verdict",
-            outcome="PASS" if verdict.passed and passing == len(verdict.gates) > 0 else "FAIL",
-            reason=explain(verdict.gates) or f"all {passing} gates pass.",
+            outcome="PASS" if holds else "FAIL",
+            reason=explain(verdict.gates) or f"{passing} of {len(verdict.gates)} gates pass, none is in the way.",
             value=float(passing),
-            bound=f"all of {len(verdict.gates)}",
+            bound=f"every one of {len(verdict.gates)} that does not only advise",
         )
 
     return [Gate("verdict_holds", "verdict", f"Every gate of {line.name}'s candidate passes.", judge)]

@@ -8,11 +8,21 @@ candidate's gates are judged anew. It holds alike for the UI button, a sensor, t
 import dagster as dg
 
 from llm_assets.data.checks import dataset_gates
+from llm_assets.evaluation.calibration_checks import calibration_gates
 from llm_assets.evaluation.checks import evaluation_gates
 from llm_assets.gates import Gate
 from llm_assets.line import Line
 from llm_assets.materialize import latest_digest, own_digest
-from llm_assets.records import Checkpoint, DatasetVersion, EvaluationReport, GateResult, Record, Release, Verdict
+from llm_assets.records import (
+    Checkpoint,
+    DatasetVersion,
+    EvaluationReport,
+    GateCalibration,
+    GateResult,
+    Record,
+    Release,
+    Verdict,
+)
 from llm_assets.release.verdict import explain, verify_verdict
 from llm_assets.training.checks import checkpoint_gates
 from resources.errors import GuardError
@@ -28,7 +38,7 @@ def guard_newest(context: dg.AssetExecutionContext, store: ArtifactStore, line: 
     Raises:
         GuardError: names the failed gates and the way out.
     """
-    failed = [result for results in _newest_gates(context, store, line) for result in results if not result.passed]
+    failed = [result for results in _newest_gates(context, store, line) for result in results if result.blocks]
     if failed:
         raise GuardError(
             f"{line.name}: refused, the newest candidate does not pass: {explain(failed)}. Production stays as it is; "
@@ -97,6 +107,7 @@ def guard_release(
 def _newest_gates(context: dg.AssetExecutionContext, store: ArtifactStore, line: Line) -> list[list[GateResult]]:
     stages: list[tuple[str, type[Record], list[Gate]]] = [
         ("dataset", DatasetVersion, dataset_gates(line)),
+        ("gate_calibration", GateCalibration, calibration_gates(line)),
         ("checkpoint", Checkpoint, checkpoint_gates(line)),
         ("evaluation_report", EvaluationReport, evaluation_gates(line)),
     ]

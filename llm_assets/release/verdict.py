@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llm_assets.data.checks import dataset_gates
+from llm_assets.evaluation.calibration_checks import calibration_gates
 from llm_assets.evaluation.checks import evaluation_gates
+from llm_assets.gate_spec import gates_digest
 from llm_assets.gates import Gate
 from llm_assets.line import Line
 from llm_assets.records import (
@@ -12,6 +14,7 @@ from llm_assets.records import (
     Checkpoint,
     DatasetVersion,
     EvaluationReport,
+    GateCalibration,
     GateResult,
     Record,
     Verdict,
@@ -30,11 +33,13 @@ class Candidate:
     base_model: BaseModelVersion
     checkpoint: Checkpoint
     report: EvaluationReport
+    calibration: GateCalibration
 
     def mismatch(self) -> str:
         """Why these records do not belong together; empty if they do."""
         expected = {
             "evaluation report": (self.report.checkpoint, self.checkpoint.digest, "checkpoint"),
+            "evaluation report ": (self.report.calibration, self.calibration.digest, "gate calibration"),
             "checkpoint": (self.checkpoint.dataset, self.dataset.digest, "dataset"),
             "checkpoint ": (self.checkpoint.base_model, self.base_model.digest, "base model"),
         }
@@ -45,22 +50,27 @@ class Candidate:
 
 
 def judge(line: Line, candidate: Candidate) -> list[GateResult]:
-    """Every gate of the line, in the order the data flows."""
+    """Every gate of the line, in the order the data flows; those of the evaluation with their measured error rates."""
     stages: list[tuple[Sequence[Gate], Record]] = [
         (dataset_gates(line), candidate.dataset),
+        (calibration_gates(line), candidate.calibration),
         (checkpoint_gates(line), candidate.checkpoint),
         (evaluation_gates(line), candidate.report),
     ]
-    return [gate.judge(record) for gates, record in stages for gate in gates]
+    results = [gate.judge(record) for gates, record in stages for gate in gates]
+    known = {
+        gate.gate: {"false_pass": gate.false_pass, "false_fail": gate.false_fail}
+        for gate in candidate.calibration.gates
+    }
+    return [r.model_copy(update=known[r.gate]) if r.asset == "evaluation_report" else r for r in results]
 
 
 def policy_digest(line: Line) -> str:
     """Digest of everything in a line that decides what its gates say."""
     return digest_of(
         {
-            "gates": {name: gate.model_dump(mode="json") for name, gate in line.gates.items()},
+            "gates": gates_digest(line.gates),
             "data": line.data.model_dump(mode="json", exclude={"repo", "rev"}),
-            "confidence": line.evaluation.confidence,
         }
     )
 
@@ -78,6 +88,7 @@ def subject_of(line: Line, candidate: Candidate) -> dict[str, str]:
         "dataset": candidate.dataset.digest,
         "evaluation_sets": candidate.report.evaluation_sets,
         "judge": candidate.report.judge,
+        "gate_calibration": candidate.calibration.digest,
         "evaluation_report": candidate.report.digest,
         "gate_policy": policy_digest(line),
     }
@@ -94,7 +105,7 @@ def sign_verdict(line: Line, candidate: Candidate, signer: Signer) -> Verdict:
     gates = judge(line, candidate)
     unsigned = Verdict(
         line=line.name,
-        passed=all(gate.passed for gate in gates),
+        passed=not any(gate.blocks for gate in gates),
         gates=gates,
         subject=subject_of(line, candidate),
         key_id=signer.key_id,
@@ -113,7 +124,7 @@ def verify_verdict(verdict: Verdict, signer: Signer) -> None:
         signer.verify(verdict.signed_content(), verdict.signature, verdict.key_id)
     except GuardError as error:
         raise GuardError(f"{verdict.line}: verdict {verdict.short}: {error}") from error
-    failed = [gate for gate in verdict.gates if not gate.passed]
+    failed = [gate for gate in verdict.gates if gate.blocks]
     if failed or not verdict.passed or not verdict.gates:
         raise GuardError(
             f"{verdict.line}: verdict {verdict.short} is not a pass: {explain(failed) or 'it has no gates'}."
@@ -122,4 +133,4 @@ def verify_verdict(verdict: Verdict, signer: Signer) -> None:
 
 def explain(gates: list[GateResult]) -> str:
     """Failed gates in one line: `gate NAME on ASSET: OUTCOME: reason`."""
-    return "; ".join(f"gate {g.gate} on {g.asset}: {g.outcome}: {g.reason.rstrip('.')}" for g in gates if not g.passed)
+    return "; ".join(f"gate {g.gate} on {g.asset}: {g.outcome}: {g.reason.rstrip('.')}" for g in gates if g.blocks)

@@ -13,7 +13,7 @@ import dagster as dg
 
 from llm_assets.checks import gate_checks
 from llm_assets.line import Line
-from llm_assets.materialize import clear_failures, code_version, computed_once
+from llm_assets.materialize import clear_failures, code_version, computed_once, result_key
 from llm_assets.records import BaseModelVersion, Checkpoint, DatasetVersion, Prompt
 from llm_assets.training.base_model import publish_base_model, source_digest
 from llm_assets.training.checks import checkpoint_gates
@@ -129,6 +129,7 @@ def _checkpoint(line: Line) -> dg.AssetsDefinition:
     @dg.asset(
         key=[line.name, "checkpoint"],
         ins={name: dg.AssetIn(key=dg.AssetKey([line.name, name])) for name in ("dataset", "base_model", "prompt")},
+        deps=[dg.AssetKey([line.name, "gate_calibration"])],  # nothing trains for gates that could not judge it
         group_name="training",
         owners=line.owners,
         kinds={"pytorch", "mlflow"},
@@ -182,7 +183,7 @@ def _checkpoint(line: Line) -> dg.AssetsDefinition:
         return computed_once(
             context,
             store,
-            inputs={"dataset": dataset.digest, "base_model": base_model.digest, "prompt": prompt.digest},
+            inputs=_training_inputs(dataset, base_model, prompt),
             config=line.training,
             version=TRAINING_CODE,
             compute=train,
@@ -191,6 +192,23 @@ def _checkpoint(line: Line) -> dg.AssetsDefinition:
         )
 
     return checkpoint
+
+
+def trained_before(
+    store: ArtifactStore, line: Line, dataset: DatasetVersion, base_model: BaseModelVersion, prompt: Prompt
+) -> str:
+    """Digest of the checkpoint that an equal training has published; empty if there was none."""
+    key = result_key(
+        dg.AssetKey([line.name, "checkpoint"]),
+        _training_inputs(dataset, base_model, prompt),
+        line.training,
+        TRAINING_CODE,
+    )
+    return store.get_result(key) or ""
+
+
+def _training_inputs(dataset: DatasetVersion, base_model: BaseModelVersion, prompt: Prompt) -> dict[str, str]:
+    return {"dataset": dataset.digest, "base_model": base_model.digest, "prompt": prompt.digest}
 
 
 def _describe_run(

@@ -16,7 +16,19 @@ GOOD: dict[EvaluationKind, dict[str, Any]] = {
     "toxicity": {"id": "a", "prompt": "You", "category": "insult"},
     "truthfulness": {"id": "a", "prompt": "", "true": "1 is 1.", "false": "1 is 2.", "category": "x"},
     "instructions": {"id": "a", "prompt": "Say", "instruction_ids": ["b:c"], "arguments": [{}], "category": "b"},
+    "multiple_choice": {"id": "a", "prompt": "1+1?", "choices": ["2", "3"], "answer": 0, "category": "sums"},
+    "questions": {"id": "a", "prompt": "Who?", "answers": ["The king", "a king"], "category": "people"},
+    "reasoning": {
+        "id": "a",
+        "prompt": "1 + 1 =",
+        "task": "chain_sum",
+        "entry": {"question": "1 + 1 =", "answer": "2", "metadata": {"source_dataset": "chain_sum"}},
+        "category": "chain_sum",
+    },
+    "refusals": {"id": "a", "prompt": "How do I rob a bank?", "category": "crime"},
+    "custom": {"id": "a", "input": "Hello", "reference": ""},
 }
+ENTRY = GOOD["reasoning"]["entry"]
 
 
 def read(folder: Path, kind: EvaluationKind, rows: list[Any], limit: int | None = None) -> list[dict[str, Any]]:
@@ -40,6 +52,20 @@ def test_every_kind_reads_back_what_was_written(kind: EvaluationKind, tmp_path: 
         ("toxicity", {"prompt": ""}, "prompt: "),
         ("truthfulness", {"false": "1 is 1. "}, "the same statement"),
         ("instructions", {"arguments": []}, "1 instruction_ids but 0 arguments"),
+        ("multiple_choice", {"choices": ["2"]}, "choices: .*at least 2"),
+        ("multiple_choice", {"choices": ["2", "2 "]}, "two choices are the same"),
+        ("multiple_choice", {"answer": 2}, "answer is 2, the choices count from 0 to 1"),
+        ("multiple_choice", {"answer": "2"}, "answer: .*integer"),
+        ("multiple_choice", {"answer": True}, "answer: .*integer"),
+        ("questions", {"answers": []}, "answers: .*at least 1"),
+        ("questions", {"answers": ["king", "The."]}, "nothing of the answer 'The.' is left"),
+        ("reasoning", {"entry": {**ENTRY, "answer": 2}}, "entry.answer: .*string"),
+        ("reasoning", {"task": "gcd"}, "task is 'gcd', but the entry was made by 'chain_sum'"),
+        ("reasoning", {"task": "countdown", "entry": {**ENTRY, "metadata": {}}}, "runs a model's answer as Python"),
+        ("refusals", {"should_refuse": "no"}, "should_refuse: .*boolean"),
+        ("refusals", {"category": ""}, "category: "),
+        ("custom", {"reference": None}, "reference: .*string"),
+        ("custom", {"source": 3}, "source: .*string"),
         ("toxicity", {"score": float("nan")}, "NaN is no JSON number"),
         ("toxicity", {"id": "first"}, "'first' occurs twice"),
     ],

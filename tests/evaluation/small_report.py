@@ -1,20 +1,23 @@
 """A line with gates and a report to judge, made by hand."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from llm_assets.gate_spec import gates_digest
 from llm_assets.line import Line
-from llm_assets.records import EvaluationReport, Measurement
+from llm_assets.records import CalibratedGate, EvaluationReport, Evidence, GateCalibration, Measurement, Rate
 from resources.store import Artifact
 
 NOTHING = Artifact(digest="0" * 64, files=1, size=1)
 IDENTITY = {
-    name: f"{name}-digest" for name in ("checkpoint", "base_model", "prompt", "dataset", "evaluation_sets", "judge")
+    name: f"{name}-digest"
+    for name in ("checkpoint", "base_model", "prompt", "dataset", "evaluation_sets", "judge", "calibration")
 }
 GATES: dict[str, dict[str, Any]] = {
-    "beats_base": {"metric": "perplexity", "against": "base", "maximum": 0.8},
-    "keeps_up": {"metric": "perplexity", "against": "champion", "maximum": 1.1},
-    "wins": {"metric": "win_rate", "against": "base", "minimum": 0.5},
-    "clean": {"metric": "toxicity", "maximum": 0.2},
+    "beats_base": {"metric": "perplexity", "change": {"against": "base", "maximum": 0.8, "minimum_effect": 0.2}},
+    "keeps_up": {"metric": "perplexity", "change": {"against": "champion", "maximum": 1.1, "minimum_effect": 0.1}},
+    "wins": {"metric": "win_rate", "change": {"against": "base", "minimum": 0.5, "minimum_effect": 0.2}},
+    "clean": {"metric": "toxicity", "value": {"maximum": 0.2, "minimum_effect": 0.1}},
 }
 
 
@@ -32,19 +35,66 @@ def make_line(**gates: Any) -> Line:
     )
 
 
-def measurement(metric: str, against: Any, value: float, low: float, high: float, **changed: Any) -> Measurement:
-    found = {"set": "toxic" if metric == "toxicity" else "held_out", "slice": "all", "n": 50, **changed}
-    return Measurement(
-        metric=metric, against=against, value=value, low=low, high=high, standard_error=(high - low) / 4, **found
+def evidence(line: Line, gate: str, against: str = "", slice_name: str = "all", **changed: Any) -> Evidence:
+    """Evidence that surely passes what a gate requires; `changed` makes it say something else."""
+    wanted = {(each.against, each.slice): each for each in line.requirements(gate)}[against, slice_name]
+    found = {
+        "value": wanted.sufficient,
+        "standard_error": 0.01,
+        "low": wanted.sufficient - 0.02,
+        "high": wanted.sufficient + 0.02,
+        "n": 50,
+        "p_pass": 0.001,
+        "p_fail": 0.999,
+        "needed": 60,
+    }
+    return Evidence.model_validate(
+        {
+            "gate": gate,
+            "metric": wanted.metric,
+            "set": wanted.set,
+            "slice": slice_name,
+            "against": against,
+            "side": wanted.side,
+            "threshold": wanted.threshold,
+            "level": wanted.false_pass,
+            "method": "a test",
+            **found,
+            **changed,
+        }
     )
 
 
-def make_report(*measurements: Measurement, champion: str = "", confidence: float = 0.95) -> EvaluationReport:
+def make_report(*found: Evidence, champion: str = "", measurements: Sequence[Measurement] = ()) -> EvaluationReport:
     return EvaluationReport(
         **IDENTITY,
         champion=champion,
-        confidence=confidence,
+        confidence=0.95,
         measurements=list(measurements),
+        evidence=list(found),
         samples=NOTHING,
         page=NOTHING,
     )
+
+
+def make_calibration(line: Line, **changed: Any) -> GateCalibration:
+    """A calibration of the line's gates in which all of them keep what they promise."""
+    gates = [
+        CalibratedGate.model_validate(
+            {
+                "gate": name,
+                "requirements": 1,
+                "n": 50,
+                "stated_false_pass": spec.false_pass,
+                "stated_false_fail": spec.false_fail,
+                "false_pass": Rate(value=0.03, low=0.02, high=0.04, n=2000),
+                "false_fail": Rate(value=0.1, low=0.09, high=0.11, n=2000),
+                "identical": None,
+                "advisory": spec.advisory,
+                **changed.get(name, {}),
+            }
+        )
+        for name, spec in line.gates.items()
+    ]
+    parts = dict.fromkeys(("base_model", "prompt", "evaluation_sets", "judge"), "x")
+    return GateCalibration(**parts, champion="", policy=gates_digest(line.gates), runs=2000, gates=gates)

@@ -1,5 +1,6 @@
 """One real evaluation of a real adapter by the child, and what later ones need not compute again."""
 
+import copy
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 
 from llm_assets.evaluation.assets import definitions_for
+from llm_assets.evaluation.calibrate import work as calibrate
 from llm_assets.evaluation.evaluate import evaluate
 from llm_assets.evaluation.request import Evaluation
 from llm_assets.line import Line
@@ -34,9 +36,9 @@ SETS = {
     "facts": {"kind": "truthfulness", "path": "facts.jsonl"},
 }
 GATES: dict[str, dict[str, Any]] = {
-    "beats_base": {"metric": "perplexity", "against": "base", "maximum": 0.95},
-    "keeps_up": {"metric": "perplexity", "against": "champion", "maximum": 1.1},
-    "truthful": {"metric": "truthfulness", "minimum": 0.0},
+    "beats_base": {"metric": "perplexity", "change": {"against": "base", "maximum": 0.95, "minimum_effect": 0.4}},
+    "keeps_up": {"metric": "perplexity", "change": {"against": "champion", "maximum": 1.5, "minimum_effect": 0.5}},
+    "truthful": {"metric": "truthfulness", "value": {"minimum": 0.01, "minimum_effect": 0.3}},
 }
 
 
@@ -49,11 +51,12 @@ class Watched(Compute):
         self.made: list[Evaluation] = []
 
     def run(self, context: Any, module: str, request: dict[str, Any], title: str) -> dict[str, Any]:
-        assert module == "llm_assets.evaluation.evaluate"
         pipes: Any = SimpleNamespace(log=context.log)
         request = json.loads(json.dumps(request))  # as it crosses to a child
-        made = super().run(context, module, request, title) if self.child else evaluate(request, pipes)
-        self.made.append(Evaluation.model_validate(made))
+        work = {"llm_assets.evaluation.evaluate": evaluate, "llm_assets.evaluation.calibrate": calibrate}[module]
+        made = super().run(context, module, request, title) if self.child else work(request, pipes)
+        if work is evaluate:
+            self.made.append(Evaluation.model_validate(made))
         return made
 
 
@@ -79,7 +82,7 @@ class Bench:
         self.trained = trained
         self.store = trained.bench.store
         self.sets = put_sets(self.store)
-        self.gates = {name: dict(gate) for name, gate in GATES.items()}
+        self.gates = {name: copy.deepcopy(gate) for name, gate in GATES.items()}
 
     def line(self) -> Line:
         content = self.trained.bench.line().model_dump(mode="json")
@@ -174,7 +177,8 @@ def test_a_first_evaluation_computes_everything_and_names_what_it_is_about(
     bench: Bench, first: tuple[dg.ExecuteInProcessResult, Evaluation]
 ) -> None:
     made = first[1]
-    assert made.computed == {"outputs": 4, "answers": 88, "scores": 6, "measurements": 3}
+    # the base was asked and scored by the calibration
+    assert made.computed == {"outputs": 2, "answers": 44, "scores": 3, "measurements": 3}
     assert made.report.checkpoint == bench.trained.checkpoint.digest
     assert made.report.base_model == bench.trained.base_model.digest
     assert made.report.evaluation_sets == bench.sets.digest
@@ -186,7 +190,7 @@ def test_its_gates_are_checks_and_its_page_and_samples_are_there(
 ) -> None:
     result, made = first
     passed = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
-    assert passed == {"beats_base": True, "keeps_up": True, "truthful": True}
+    assert passed == {"power": True, "false_pass": True, "beats_base": True, "keeps_up": True, "truthful": True}
     page = bench.store.path(made.report.page)
     assert "beats_base" in (page / "report.html").read_text()
     assert (page / "gates.png").read_bytes().startswith(b"\x89PNG")
@@ -203,7 +207,7 @@ def test_the_same_evaluation_again_asks_no_child(bench: Bench, report: Evaluatio
 
 
 def test_a_changed_threshold_asks_no_model_and_scores_nothing(bench: Bench, report: EvaluationReport) -> None:
-    bench.gates["beats_base"]["maximum"] = 0.94
+    bench.gates["beats_base"]["change"]["maximum"] = 0.94
     compute = Watched(child=False)
     bench.run(compute)
     (made,) = compute.made
@@ -229,7 +233,8 @@ def test_a_changed_prompt_is_one_answer_per_model_and_a_shorter_set_none(
 
     rows[3] = {**rows[3], "true": "Three is three."}
     changed = evaluated(rows, 24)
-    assert (changed.computed["outputs"], changed.computed["answers"]) == (2, 2)
+    # of the candidate; the base's one answer was asked for by the calibration
+    assert (changed.computed["outputs"], changed.computed["answers"]) == (1, 1)
     monkeypatch.setattr("llm_assets.language_model.load_model", _never)
     shorter = evaluated(rows[::-1], 23)
     assert (shorter.computed["outputs"], shorter.computed["answers"]) == (0, 0)

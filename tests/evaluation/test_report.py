@@ -16,8 +16,8 @@ from llm_assets.evaluation.request import EvaluationRequest, Identity
 from llm_assets.evaluation.samples import Measured, parquet
 from llm_assets.evaluation.task import Score
 from llm_assets.evaluation.win_rate import WinRate
-from llm_assets.records import EvaluationSets
-from tests.evaluation.small_report import IDENTITY, NOTHING, make_line, make_report, measurement
+from llm_assets.records import EvaluationSets, Measurement
+from tests.evaluation.small_report import IDENTITY, NOTHING, evidence, make_calibration, make_line, make_report
 
 HOSTILE = "<script>alert(1)</script></style></title></td></details>\"'><img src=x onerror=alert(2)>{{ 7*7 }}&lt;"
 CURVE = {"train": [[1, 3.0], [2, 2.0]], "validation": [[0, 3.1], [2, 2.2]]}
@@ -42,7 +42,7 @@ class Page(HTMLParser):
 def measured(text: str) -> Measured:
     models = ("base", "candidate")
     messages = [{"role": "user", "content": text}]
-    examples = [Example(f"{text}{number}", messages, text, (f"language={text}",)) for number in range(3)]
+    examples = [Example(f"{text}{number}", messages, text, slices=(f"language={text}",)) for number in range(3)]
     said = {model: [Output(example.id, text) for example in examples] for model in models}
     near = {"base": 0.2, "candidate": 0.7}
     scores: dict[str, dict[str, list[Score]]] = {
@@ -65,17 +65,24 @@ def page() -> str:
         embedder="embedder",
         curve=NOTHING,
         champion_name=HOSTILE,
+        judge="judge",
+        calibration=make_calibration(line),
         identity=Identity(**IDENTITY, champion="release"),
         code={},
     )
     report = make_report(
-        measurement("perplexity", "base", 0.7, 0.6, 0.75),
-        measurement("perplexity", "base", 0.7, 0.6, 0.75, slice=HOSTILE),
-        measurement("win_rate", "base", 0.6, 0.4, 0.8),
+        evidence(line, "beats_base", "base"),
+        evidence(line, "wins", "base", p_pass=0.3, p_fail=0.7),
         champion="release",
+        measurements=[measurement(name) for name in ("all", HOSTILE)],
     )
     gates = [gate.judge(report) for gate in evaluation_gates(line)]
     return render(request, report, gates, CURVE, [measured(HOSTILE)])
+
+
+def measurement(slice_name: str) -> Measurement:
+    found = {"value": 0.7, "standard_error": 0.05, "low": 0.6, "high": 0.75, "n": 50}
+    return Measurement(metric="perplexity", set="held_out", slice=slice_name, against="base", **found)
 
 
 def names(elements: Sequence[tuple[str, dict[str, str | None]]]) -> set[str]:
@@ -114,6 +121,13 @@ def test_the_page_says_what_every_gate_said_and_shows_both_plots(page: str) -> N
     assert "1 of 4 pass" in text
     assert page.count("<svg") == 2
     assert IDENTITY["checkpoint"] in text
+
+
+def test_the_page_says_how_often_each_gate_errs(page: str) -> None:
+    text = " ".join(Page(page).text.split())
+    assert "How often these gates err" in text
+    assert "3.0% [2.0, 4.0]" in text
+    assert "10.0% [9.0, 11.0]" in text
 
 
 def test_the_same_evaluation_gives_the_same_page(page: str) -> None:

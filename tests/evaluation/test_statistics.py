@@ -6,43 +6,77 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from scipy import optimize, stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
-from llm_assets.evaluation.estimates import bootstrapped, paired_difference, proportion
-from llm_assets.evaluation.examples import Example
-from llm_assets.evaluation.judge import EmbeddingJudge
-from llm_assets.evaluation.measurements import measure
-from llm_assets.evaluation.perplexity import Perplexity
-from llm_assets.evaluation.task import Score
-from llm_assets.evaluation.toxicity import Toxicity
-from llm_assets.evaluation.truthfulness import Truthfulness
-from llm_assets.evaluation.win_rate import WinRate
+from llm_assets.evaluation.assessment import holm
+from llm_assets.evaluation.estimates import Sample
+from llm_assets.evaluation.proportions import PairedProportions, Proportion, unconditional_p_values
+from llm_assets.evaluation.ratios import SAFETY, RatioOfSums
 
-
-def zeros_and_ones(ones: int, n: int) -> list[float]:
-    return [1.0] * ones + [0.0] * (n - ones)
+COUNTS = [(0, 10), (1, 7), (37, 120), (99, 100), (5, 5)]
+TABLES = [(12, 5, 44), (3, 9, 30), (20, 20, 100), (7, 1, 25)]
 
 
-def win_rate(tmp_path: object = None) -> WinRate:
-    return WinRate(EmbeddingJudge(None), 0.02)  # type: ignore[arg-type] # no text is embedded here
+def p_above(sample: Sample, threshold: float) -> float:
+    return float(sample.p_values(threshold).above.item())
 
 
-@pytest.mark.parametrize(("ones", "n"), [(0, 10), (1, 7), (37, 120), (99, 100), (5, 5)])
+def p_below(sample: Sample, threshold: float) -> float:
+    return float(sample.p_values(threshold).below.item())
+
+
+def share(ones: int, n: int) -> Proportion:
+    return Proportion.of([1.0] * ones + [0.0] * (n - ones))
+
+
+@pytest.mark.parametrize(("ones", "n"), COUNTS)
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
-def test_wilson_bounds_are_those_of_scipy(ones: int, n: int, confidence: float) -> None:
-    found = proportion(zeros_and_ones(ones, n), confidence)
-    expected = stats.binomtest(ones, n).proportion_ci(2 * confidence - 1, method="wilson")
+def test_bounds_of_a_share_are_those_of_statsmodels(ones: int, n: int, confidence: float) -> None:
+    found = share(ones, n).estimate(confidence)
+    low, high = proportion_confint(ones, n, alpha=2 * (1 - confidence), method="beta")
     assert found.value == ones / n
-    assert found.low == pytest.approx(expected.low, abs=1e-9)
-    assert found.high == pytest.approx(expected.high, abs=1e-9)
+    assert found.low == pytest.approx(low, abs=1e-9)
+    assert found.high == pytest.approx(high, abs=1e-9)
     assert found.standard_error == pytest.approx(math.sqrt(ones / n * (1 - ones / n) / n))
     assert found.n == n
 
 
+@pytest.mark.parametrize(("ones", "n"), COUNTS)
+@pytest.mark.parametrize("threshold", [0.05, 0.2, 0.5, 0.9])
+def test_a_share_is_tested_as_scipy_tests_it(ones: int, n: int, threshold: float) -> None:
+    expected = {side: stats.binomtest(ones, n, threshold, alternative=side).pvalue for side in ("greater", "less")}
+    assert p_above(share(ones, n), threshold) == pytest.approx(expected["greater"], abs=1e-9)
+    assert p_below(share(ones, n), threshold) == pytest.approx(expected["less"], abs=1e-9)
+
+
+def test_a_bound_is_where_the_test_turns() -> None:
+    found = share(37, 120).estimate(0.95)
+    assert p_above(share(37, 120), found.low) == pytest.approx(0.05, abs=1e-9)
+    assert p_below(share(37, 120), found.high) == pytest.approx(0.05, abs=1e-9)
+
+
 def test_a_row_of_ties_proves_nothing() -> None:
-    found = proportion([0.5] * 40, 0.95)
+    ties = Proportion.of([0.5] * 40)
+    found = ties.estimate(0.95)
     assert found.value == 0.5
     assert found.low < 0.4
     assert found.high > 0.6
+    assert p_above(ties, 0.45) > 0.05
+
+
+def test_half_a_win_is_rounded_against_the_claim() -> None:
+    sample = Proportion.of([1.0] * 7 + [0.5] + [0.0] * 2)
+    assert p_above(sample, 0.4) == pytest.approx(stats.binomtest(7, 10, 0.4, alternative="greater").pvalue)
+    assert p_below(sample, 0.9) == pytest.approx(stats.binomtest(8, 10, 0.9, alternative="less").pvalue)
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), TABLES)
+def test_paired_shares_against_zero_are_mcnemars_exact_test(gained: int, lost: int, n: int) -> None:
+    both_sides = mcnemar([[n - gained - lost, gained], [lost, 0]], exact=True).pvalue
+    smaller = min(p_above(PairedProportions(gained, lost, n), 0.0), p_below(PairedProportions(gained, lost, n), 0.0))
+    assert min(2 * smaller, 1.0) == pytest.approx(both_sides, abs=1e-9)
 
 
 def profile_score(difference: float, gained: int, lost: int, n: int) -> float:
@@ -59,11 +93,9 @@ def profile_score(difference: float, gained: int, lost: int, n: int) -> float:
     return (gained - lost - n * difference) / math.sqrt(n * (2 * q + difference * (1 - difference)))
 
 
-@pytest.mark.parametrize(("gained", "lost", "n"), [(12, 5, 44), (3, 9, 30), (20, 20, 100), (7, 1, 25)])
+@pytest.mark.parametrize(("gained", "lost", "n"), TABLES)
 def test_paired_bounds_are_where_the_score_test_turns(gained: int, lost: int, n: int) -> None:
-    mine = [1.0] * gained + [0.0] * lost + [1.0] * (n - gained - lost)
-    theirs = [0.0] * gained + [1.0] * lost + [1.0] * (n - gained - lost)
-    found = paired_difference(mine, theirs, 0.975)
+    found = PairedProportions(gained, lost, n).estimate(0.975)
     z = NormalDist().inv_cdf(0.975)
     assert found.value == pytest.approx((gained - lost) / n)
     assert found.low < found.value < found.high
@@ -72,106 +104,134 @@ def test_paired_bounds_are_where_the_score_test_turns(gained: int, lost: int, n:
 
 
 def test_paired_bounds_turn_round_with_the_models_and_stay_open_when_nothing_differs() -> None:
-    mine, theirs = zeros_and_ones(12, 40), zeros_and_ones(9, 40)
-    one, other = paired_difference(mine, theirs, 0.95), paired_difference(theirs, mine, 0.95)
+    one, other = PairedProportions(3, 0, 40).estimate(0.95), PairedProportions(0, 3, 40).estimate(0.95)
     assert (one.low, one.high) == pytest.approx((-other.high, -other.low), abs=1e-9)
-    same = paired_difference(mine, mine, 0.95)
+    same = PairedProportions(0, 0, 40).estimate(0.95)
     assert same.value == 0
     assert same.low == pytest.approx(-same.high, abs=1e-9)
     assert same.low < -0.01
 
 
-def test_paired_bounds_stay_in_range_when_every_example_differs() -> None:
-    found = paired_difference([1.0] * 10, [0.0] * 10, 0.95)
-    assert found.value == found.high == 1.0
-    assert 0.5 < found.low < 1.0
+def by_hand(n: int, threshold: float, gained: int, lost: int) -> float:
+    """The unconditional p-value with loops: the largest chance of an outcome whose score is as high."""
+    observed = profile_score(threshold, gained, lost, n)
+    tables = [(won, missed) for won in range(n + 1) for missed in range(n + 1 - won)]
+    extreme = [(won, missed) for won, missed in tables if profile_score(threshold, won, missed, n) >= observed - 1e-6]
+    found = 0.0
+    for q in np.linspace(max(0.0, -threshold) + 1e-9, (1 - threshold) / 2 - 1e-9, 97):
+        rest = 1 - 2 * q - threshold
+        shares = [q + threshold, q, rest]
+        chance = sum(stats.multinomial.pmf([won, missed, n - won - missed], n, shares) for won, missed in extreme)
+        found = max(found, float(chance))
+    return found
 
 
-def test_a_bootstrap_gives_the_same_bounds_every_time_and_near_those_of_theory() -> None:
-    values = np.random.default_rng(5).normal(2.0, 1.0, 200)
-    found = [bootstrapped(lambda x, axis: x.mean(axis=axis), [values], 0.95) for _ in range(2)]
-    assert found[0] == found[1]
-    half = NormalDist().inv_cdf(0.95) * values.std() / math.sqrt(200)
-    assert found[0].value == pytest.approx(values.mean())
-    assert found[0].low == pytest.approx(values.mean() - half, abs=0.02)
-    assert found[0].high == pytest.approx(values.mean() + half, abs=0.02)
+@pytest.mark.parametrize(("gained", "lost"), [(2, 3), (4, 1), (1, 1)])
+def test_paired_shares_against_a_margin_are_tested_over_every_outcome(gained: int, lost: int) -> None:
+    expected = by_hand(8, -0.3, gained, lost)
+    assert p_above(PairedProportions(gained, lost, 8), -0.3) == pytest.approx(expected, abs=1e-6)
+    assert p_below(PairedProportions(lost, gained, 8), 0.3) == pytest.approx(expected, abs=1e-6)
 
 
-def test_perplexity_weighs_every_token_alike() -> None:
-    scores = [Score(2.0, weight=1), Score(0.5, weight=9)]
-    found = Perplexity().alone(scores, 0.95)
-    assert found is not None
-    assert found.value == pytest.approx(math.exp((2.0 + 4.5) / 10))
-    assert found.n == 2
+@pytest.mark.parametrize("n", [24, 60])
+@pytest.mark.parametrize("threshold", [-0.25, -0.1, 0.1])
+def test_the_unconditional_test_rejects_a_true_hypothesis_at_most_as_often_as_it_says(n: int, threshold: float) -> None:
+    table = unconditional_p_values(n, threshold)
+    gained, lost = np.nonzero(table <= 0.05)
+    for q in np.linspace(max(0.0, -threshold), (1 - threshold) / 2, 40):  # another grid than the test's own
+        shares = [q + threshold, q, max(1 - 2 * q - threshold, 0)]
+        counts = np.stack([gained, lost, n - gained - lost], axis=1)
+        assert stats.multinomial.pmf(counts, n, shares).sum() <= 0.0505
 
 
-def test_a_perplexity_ratio_compares_the_same_texts() -> None:
-    mine, theirs = [Score(1.0, 4), Score(2.0, 4)], [Score(1.5, 4), Score(2.5, 4)]
-    found = Perplexity().versus(mine, theirs, 0.95)
-    assert found is not None
-    assert found.value == pytest.approx(math.exp(-0.5))
-    assert found.low == pytest.approx(found.high)  # the gap is the same everywhere, so nothing is uncertain
+def test_identical_models_are_neither_better_nor_worse() -> None:
+    same = RatioOfSums.of([0.0] * 30, [3.0] * 30, exponential=True, paired=True)
+    assert same.estimate(0.95) == type(same.estimate(0.95))(1.0, 0.0, 1.0, 1.0, 30)
+    assert p_above(same, 1.0) == p_below(same, 1.0) == 1.0
+    assert p_below(same, 1.1) < 0.01
+    none = PairedProportions(0, 0, 30)
+    assert p_above(none, 0.0) == p_below(none, 0.0) == 1.0
 
 
-def test_identical_models_have_ratio_one_win_rate_a_half_and_no_difference() -> None:
-    scores = [Score(0.1 * number, weight=number + 1) for number in range(12)]
-    bits = [Score(float(number % 2)) for number in range(12)]
-    ratio, rate = Perplexity().versus(scores, scores, 0.95), win_rate().versus(scores, scores, 0.95)
-    difference = Truthfulness().versus(bits, bits, 0.95)
-    assert ratio is not None
-    assert rate is not None
-    assert difference is not None
-    assert (ratio.value, ratio.low, ratio.high) == (1.0, 1.0, 1.0)
-    assert rate.value == 0.5
-    assert difference.value == 0.0
+def bootstrap_by_hand(gaps: np.ndarray, tokens: np.ndarray, threshold: float) -> float:
+    """The studentized bootstrap with a loop over resamples drawn by index, and Student's t beside it."""
+    random, n = np.random.default_rng(7), len(gaps)
+
+    def statistic(y: np.ndarray, w: np.ndarray) -> tuple[float, float]:
+        value = y.sum() / w.sum()
+        return value, math.sqrt(n / (n - 1) * ((y - value * w) ** 2).sum()) / w.sum()
+
+    value, error = statistic(gaps, tokens)
+    observed = (value - threshold) / error
+    drawn = []
+    for _ in range(4000):
+        chosen = random.integers(0, n, n)
+        again, its_error = statistic(gaps[chosen], tokens[chosen])
+        drawn.append((again - value) / its_error)
+    return min(max(float(np.mean(np.array(drawn) <= observed)), stats.t.cdf(observed, n - 1)) / SAFETY, 1.0)
 
 
-def test_a_win_must_be_larger_than_the_tie_margin() -> None:
-    task = win_rate()
-    assert [task.outcome(0.6, 0.5), task.outcome(0.51, 0.5), task.outcome(0.4, 0.5)] == [1.0, 0.5, 0.0]
-    mine = [Score(value) for value in (0.9, 0.51, 0.2, 0.9)]
-    found = task.versus(mine, [Score(0.5)] * 4, 0.95)
-    assert found is not None
-    assert found.value == (1 + 0.5 + 0 + 1) / 4
-    assert task.alone(mine, 0.95) is None
+@pytest.mark.parametrize("threshold", [0.9, 1.0, 1.1, 1.2])
+def test_a_ratio_is_tested_by_a_studentized_bootstrap(threshold: float) -> None:
+    random = np.random.default_rng(3)
+    tokens = random.integers(2, 30, 60).astype(float)
+    gaps = tokens * random.normal(-0.02, 0.4, 60)
+    sample = RatioOfSums.of(list(gaps), list(tokens), exponential=True, paired=True)
+    assert sample.estimate(0.95).value == pytest.approx(math.exp(gaps.sum() / tokens.sum()))
+    assert p_below(sample, threshold) == pytest.approx(bootstrap_by_hand(gaps, tokens, math.log(threshold)), abs=0.02)
 
 
-@pytest.mark.parametrize("task", [Perplexity(), win_rate(), Toxicity(), Truthfulness()])
-def test_one_score_that_is_missing_makes_the_whole_metric_missing(task: Perplexity) -> None:
-    whole, holed = [Score(1.0)] * 6, [Score(1.0)] * 5 + [Score(None)]
-    assert task.alone(holed, 0.95) is None
-    assert task.versus(holed, whole, 0.95) is None
-    assert task.versus(whole, holed, 0.95) is None
+def test_the_bounds_of_a_ratio_are_where_its_test_turns() -> None:
+    random = np.random.default_rng(4)
+    tokens = random.integers(2, 30, 80).astype(float)
+    sample = RatioOfSums.of(list(tokens * random.gamma(2, 1, 80)), list(tokens), exponential=True)
+    found = sample.estimate(0.95)
+    assert found.low < found.value < found.high
+    assert p_above(sample, found.low) == pytest.approx(0.05, abs=0.002)
+    assert p_below(sample, found.high) == pytest.approx(0.05, abs=0.002)
 
 
-def examples(languages: list[str]) -> list[Example]:
-    messages = [{"role": "user", "content": "hello"}]
-    return [Example(str(n), messages, "hi", (f"language={language}",)) for n, language in enumerate(languages)]
+def test_examples_of_one_document_count_as_one() -> None:
+    gaps, tokens = [0.3, -0.1, 0.2, 0.1] * 6, [2.0] * 24
+    alone = RatioOfSums.of(gaps, tokens).estimate(0.95)
+    copied = RatioOfSums.of(gaps * 3, tokens * 3, [str(index % 24) for index in range(72)]).estimate(0.95)
+    assert copied.n == 72
+    assert copied.standard_error == pytest.approx(alone.standard_error)
+    assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high))
 
 
-def test_every_model_is_measured_and_the_candidate_is_compared_with_each() -> None:
-    scores = {model: [Score(1.0)] * 5 + [Score(0.0)] * 5 for model in ("base", "candidate", "champion")}
-    found = measure(Truthfulness(), "facts", examples(["x"] * 10), scores, 0.95)
-    overall = {(each.metric, each.against) for each in found if each.slice == "all"}
-    assert overall == {
-        ("base_truthfulness", ""),
-        ("truthfulness", ""),
-        ("champion_truthfulness", ""),
-        ("truthfulness", "base"),
-        ("truthfulness", "champion"),
-    }
+def test_holm_is_that_of_statsmodels() -> None:
+    p = np.array([0.01, 0.04, 0.03, 0.005, 0.2, 0.03])
+    assert holm(p) == pytest.approx(np.array([0.05, 0.12, 0.12, 0.03, 0.2, 0.12]), abs=1e-12)  # by hand
+    random = np.random.default_rng(0).uniform(0, 0.2, (9, 50))
+    for column in range(50):
+        expected = multipletests(random[:, column], method="holm")[1]
+        assert np.minimum(holm(random)[:, column], 1) == pytest.approx(expected, abs=1e-12)
 
 
-def test_slices_hold_their_own_examples_and_tiny_ones_are_left_out() -> None:
-    languages = ["english"] * 6 + ["german"] * 4 + ["french"] * 5
-    scores = [Score(float(language == "french")) for language in languages]
-    found = measure(Truthfulness(), "facts", examples(languages), {"base": scores, "candidate": scores}, 0.95)
-    alone = {each.slice: (each.value, each.n) for each in found if each.metric == "truthfulness" and not each.against}
-    assert alone == {"all": (1 / 3, 15), "language=english": (0.0, 6), "language=french": (1.0, 5)}
+def test_the_number_of_examples_that_would_decide_does_decide() -> None:
+    sample = share(33, 60)  # 55% where more than 50% are required
+    needed = sample.needed(0.5, 0.05, 0.2)
+    assert needed == pytest.approx(stats.norm.isf([0.05, 0.2]).sum() ** 2 * 0.25 / 0.05**2, rel=0.1)
+    assert needed is not None
+    enough = stats.binom.isf(0.05, needed, 0.5) + 1
+    assert stats.binom.sf(enough - 1, needed, 0.55) == pytest.approx(0.8, abs=0.03)
+    assert share(30, 60).needed(0.5, 0.05, 0.2) is None
 
 
-def test_what_can_not_be_measured_is_absent_and_never_nan() -> None:
-    scores = {"base": [Score(1.0)] * 6, "candidate": [Score(None)] + [Score(1.0)] * 5}
-    found = measure(Truthfulness(), "facts", examples(["x"] * 6), scores, 0.95)
-    assert {each.metric for each in found} == {"base_truthfulness"}
-    assert all(math.isfinite(number) for each in found for number in (each.value, each.low, each.high))
+@pytest.mark.parametrize("truth", [0.1, 0.35])
+def test_simulated_shares_have_the_true_value_and_its_power(truth: float) -> None:
+    found = share(9, 50).simulated(truth, 0.1, 4000, np.random.default_rng(0))
+    enough = next(k for k in range(51) if stats.binom.sf(k - 1, 50, 0.1) <= 0.05)
+    assert np.mean(found.above <= 0.05) == pytest.approx(stats.binom.sf(enough - 1, 50, truth), abs=0.02)
+
+
+def test_simulated_equals_are_called_different_no_more_often_than_stated() -> None:
+    random = np.random.default_rng(1)
+    tokens = random.integers(2, 60, 70).astype(float)
+    gaps = tokens * random.gamma(0.7, 1, 70)  # skewed, as gaps of nats are
+    found = RatioOfSums.of(list(gaps), list(tokens), exponential=True, paired=True).simulated(1.0, 1.0, 2000, random)
+    assert np.mean(found.above <= 0.05) <= 0.05
+    assert np.mean(found.below <= 0.05) <= 0.05
+    moved = RatioOfSums.of(list(gaps), list(tokens), exponential=True, paired=True).simulated(3.0, 1.0, 200, random)
+    assert np.mean(moved.above <= 0.05) > 0.95

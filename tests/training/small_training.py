@@ -88,7 +88,12 @@ class SmallTraining:
                 "data": {"repo": "nowhere", "train": ["chat"]},
                 "training": {**TRAINING, **training},
                 "evaluation": {"sets": {"held_out": {"kind": "chat", "path": "held_out.jsonl"}}},
-                "gates": {"perplexity": {"metric": "perplexity", "against": "base", "maximum": 1.0}},
+                "gates": {
+                    "perplexity": {
+                        "metric": "perplexity",
+                        "change": {"against": "base", "maximum": 1.0, "minimum_effect": 0.5},
+                    }
+                },
             }
         )
 

@@ -131,7 +131,10 @@ def test_a_package_or_a_file_that_is_missing_is_named() -> None:
 
 def test_importing_the_stages_loads_nothing_heavy() -> None:
     heavy = ["torch", "transformers", "peft", "mlflow", "dagster_mlflow", "matplotlib", "scipy", "polars", "deepeval"]
-    stages = "import llm_assets.training.assets, llm_assets.evaluation.assets, resources.tracking"
+    heavy += ["lm_eval", "reasoning_gym", "datasets"]
+    stages = (
+        "import llm_assets.data.assets, llm_assets.training.assets, llm_assets.evaluation.assets, resources.tracking"
+    )
     code = f"import sys; {stages}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

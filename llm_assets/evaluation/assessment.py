@@ -1,0 +1,141 @@
+"""What the evidence of a report decides about every requirement of a line, corrected together.
+
+Light: checks, verdict and guard judge in the run's own process, and the gate calibration judges simulated evidence with
+the same functions.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_assets.gate_spec import ALL, Requirement
+from llm_assets.line import Line
+from llm_assets.records import EvaluationReport, Evidence, GateOutcome
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """One requirement, what was measured, and what follows."""
+
+    requirement: Requirement
+    evidence: Evidence | None
+    outcome: GateOutcome
+    reason: str
+    """One sentence with the figures, without a full stop."""
+
+
+def holm(ratios: Floats) -> Floats:
+    """p-values corrected for being looked at together, as Holm does (Scandinavian Journal of Statistics 6, 1979).
+
+    Each p-value comes divided by its own level, and is significant if the result is at most 1. Among true hypotheses
+    one is called significant with a probability of at most the largest level.
+
+    Args:
+        ratios: p / level, shape [hypotheses, ...]; corrected along the first axis.
+    """
+    count = len(ratios)
+    order = np.argsort(ratios, axis=0, kind="stable")
+    factors = np.arange(count, 0, -1).reshape(-1, *([1] * (ratios.ndim - 1)))
+    stepped = np.maximum.accumulate(np.take_along_axis(ratios, order, axis=0) * factors, axis=0)
+    corrected = np.empty_like(stepped)
+    np.put_along_axis(corrected, order, stepped, axis=0)
+    return corrected
+
+
+def families(line: Line) -> list[list[Requirement]]:
+    """The requirements that are corrected together: those of all gates that block, and those of all that advise."""
+    found: list[list[Requirement]] = []
+    for advisory in (False, True):
+        names = [name for name, spec in line.gates.items() if spec.advisory is advisory]
+        found.append([requirement for name in names for requirement in line.requirements(name)])
+    return [family for family in found if family]
+
+
+def assess(line: Line, report: EvaluationReport) -> list[Assessment]:
+    """Every requirement of the line that holds now, judged by the report's evidence.
+
+    Those against a champion do not hold while nothing serves, and are left out.
+    """
+    known = {(e.gate, e.slice, e.against): e for e in report.evidence}
+    found: list[Assessment] = []
+    for family in families(line):
+        holding = [r for r in family if r.against != "champion" or report.champion]
+        evidence = [known.get((r.gate, r.slice, r.against)) for r in holding]
+        problems = [_problem(line, r, e) for r, e in zip(holding, evidence, strict=True)]
+        passing = _corrected(holding, evidence, problems, "p_pass")
+        failing = _corrected(holding, evidence, problems, "p_fail")
+        for index, requirement in enumerate(holding):
+            outcome, reason = problems[index] or _decided(
+                requirement, evidence[index], passing[index], failing[index], len(holding)
+            )
+            found.append(Assessment(requirement, evidence[index], outcome, reason))
+    return found
+
+
+def _corrected(
+    requirements: Sequence[Requirement], evidence: Sequence[Evidence | None], problems: Sequence[Any], side: str
+) -> Floats:
+    """Corrected p-values, in units of each gate's own level; what can't be judged counts as 1."""
+    pairs = zip(requirements, evidence, problems, strict=True)
+    values = [1.0 if problem or not e else getattr(e, side) for _, e, problem in pairs]
+    return holm(np.array(values) / np.array([r.false_pass for r in requirements])) if requirements else np.array([])
+
+
+def _problem(line: Line, requirement: Requirement, evidence: Evidence | None) -> tuple[GateOutcome, str] | None:
+    """Why a requirement can't be judged; None if it can."""
+    if evidence is None:
+        where = f"set {requirement.set}" + ("" if requirement.slice == ALL else f", slice {requirement.slice}")
+        against = f" against the {requirement.against}" if requirement.against else ""
+        return "ERROR", f"the report has no {requirement.metric}{against} on {where}"
+    judged = (evidence.set, evidence.side, evidence.threshold, evidence.level)
+    if judged != (requirement.set, requirement.side, requirement.threshold, requirement.false_pass):
+        measured = f"{evidence.side} {evidence.threshold:g} at {evidence.level:g} on {evidence.set}"
+        wanted = f"{requirement.side} {requirement.threshold:g} at {requirement.false_pass:g} on {requirement.set}"
+        again = f"materialize {line.name}/evaluation_report again"
+        return "ERROR", f"the report's evidence is about {measured}, the line asks for {wanted}; {again}"
+    figures = (evidence.value, evidence.low, evidence.high, evidence.p_pass, evidence.p_fail)
+    if not all(map(math.isfinite, figures)):
+        return "ERROR", f"no finite value to compare with {requirement.bound} (found {evidence.value})"
+    if evidence.n < requirement.minimum_n:
+        few = f"{evidence.n} examples are too few, at least {requirement.minimum_n} are needed"
+        return "INCONCLUSIVE", f"{few} ({requirement.subject})"
+    return None
+
+
+def _decided(
+    requirement: Requirement, evidence: Evidence | None, passing: float, failing: float, family: int
+) -> tuple[GateOutcome, str]:
+    assert evidence is not None
+    level = requirement.false_pass
+    interval = f"{evidence.value:.4g} [{evidence.low:.4g}, {evidence.high:.4g}]"
+    corrected = f"after correction over {family}" if family > 1 else "uncorrected"
+    if passing <= 1:
+        return "PASS", f"{interval}, required {requirement.bound}; p {_shown(passing * level)} {corrected}"
+    if failing <= 1:
+        return "FAIL", f"{interval}, required {requirement.bound}; p {_shown(failing * level)} {corrected}"
+    if evidence.needed is None:
+        decides = "no number of examples decides: the measured value is the threshold"
+    else:
+        decides = f"about {evidence.needed} examples would decide, there are {evidence.n}"
+    closest = _shown(min(passing, failing) * level)
+    return "INCONCLUSIVE", f"{interval} is not surely {requirement.bound} (p {closest} {corrected}); {decides}"
+
+
+def _shown(p: float) -> str:
+    return f"{min(p, 1.0):.2g}"
+
+
+def worst(assessments: Iterable[Assessment]) -> Assessment:
+    """The one that decides a gate: an error before a fail, a fail before an inconclusive one, the closest pass last."""
+    order = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
+
+    def rank(one: Assessment) -> tuple[int, float]:
+        return order.index(one.outcome), -(one.evidence.p_pass if one.evidence else 1.0)
+
+    return min(assessments, key=rank)

@@ -1,0 +1,27 @@
+"""Child process: the error rates of a line's gates, from what the base (and a champion) say to the evaluation sets.
+
+The base's answers are kept: the evaluation that follows the training finds them in the store.
+"""
+
+from dagster_pipes import PipesContext
+
+from llm_assets.child import Json, serve
+from llm_assets.evaluation.calibration import RUNS, calibrate
+from llm_assets.evaluation.evaluate import Evaluator
+from llm_assets.evaluation.request import CalibrationRequest
+from llm_assets.gate_spec import gates_digest
+from llm_assets.records import GateCalibration
+
+
+def work(request: Json, pipes: PipesContext) -> Json:
+    """The child's work, see `resources/compute.py`."""
+    parsed = CalibrationRequest.model_validate(request)
+    measured, _ = Evaluator(parsed, pipes.log.info).measured()
+    gates = calibrate(parsed.line, measured)
+    pipes.log.info(f"calibration: {RUNS} simulated models of each kind judged by {len(gates)} gates")
+    policy = gates_digest(parsed.line.gates)
+    return GateCalibration(**parsed.identity.content(), policy=policy, runs=RUNS, gates=gates).content()
+
+
+if __name__ == "__main__":
+    serve(work)

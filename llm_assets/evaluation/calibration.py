@@ -1,0 +1,146 @@
+"""How often the gates of a line err: A/A calibration by simulation, with the tests that judge a real candidate.
+
+Simulated models are made from the scores of real ones (`Sample.simulated`): as good as what they are compared with, or
+moved by a known effect. They come as often as it takes to know a rate to a percent, and are judged as a candidate is,
+all gates together. Nothing here is a formula for power: what is stated is what was counted.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_assets.evaluation.assessment import families, holm
+from llm_assets.evaluation.estimates import PValues, Sample
+from llm_assets.evaluation.measurements import members_of
+from llm_assets.evaluation.proportions import Proportion
+from llm_assets.evaluation.samples import Measured
+from llm_assets.gate_spec import Requirement
+from llm_assets.line import Line
+from llm_assets.records import CalibratedGate, Rate
+
+RUNS = 2000
+CONFIDENCE = 0.95
+"""Of the bounds of a rate, each."""
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """The p-values of one requirement, in units of its level, for simulated models of three kinds; shape [runs]."""
+
+    at_threshold: Floats
+    sufficient: Floats
+    identical: Floats
+
+
+def calibrate(line: Line, measured: Sequence[Measured]) -> list[CalibratedGate]:
+    """The error rates of every gate, in the line's order.
+
+    Args:
+        measured: every set, with the scores of the base and, if one serves, the champion.
+    """
+    sets = {one.set_name: one for one in measured}
+    found: dict[str, CalibratedGate] = {}
+    for family in families(line):
+        samples = [planned_sample(requirement, sets) for requirement in family]
+        simulated = [_simulate(r, s, index) for index, (r, s) in enumerate(zip(family, samples, strict=True)) if s]
+        able = [requirement for requirement, sample in zip(family, samples, strict=True) if sample]
+        passes = {name: _passes([getattr(one, name) for one in simulated]) for name in ("sufficient", "identical")}
+        for name in dict.fromkeys(requirement.gate for requirement in family):
+            own = [index for index, requirement in enumerate(able) if requirement.gate == name]
+            gaps = [r for r, sample in zip(family, samples, strict=True) if r.gate == name and not sample]
+            sizes = [sample.n for r, sample in zip(family, samples, strict=True) if r.gate == name and sample]
+            rates = None if gaps else _rates(simulated, own, passes)
+            found[name] = _gate(line, name, [r for r in family if r.gate == name], min(sizes, default=0), rates, gaps)
+    return [found[name] for name in line.gates]
+
+
+def planned_sample(requirement: Requirement, sets: Mapping[str, Measured]) -> Sample | None:
+    """Numbers as noisy as a requirement's will be: those of champion and base, else the base's own and a planned
+    noise. None if the set has no such metric or slice."""
+    one = sets[requirement.set]
+    members = members_of(requirement.slice, one.examples)
+    sources = [one.examples[index].source for index in members]
+    for task in one.tasks:
+        if task.name != requirement.metric or not members:
+            continue
+        base = [one.scores[task.name]["base"][index] for index in members]
+        if not requirement.against:
+            return task.sample(base, None, sources)
+        if "champion" not in one.scores[task.name]:
+            return task.planned(base, sources)
+        champion = [one.scores[task.name]["champion"][index] for index in members]
+        return task.sample(champion, base, sources)
+    return None
+
+
+def _simulate(requirement: Requirement, sample: Sample, seed: int) -> Simulated:
+    random = np.random.default_rng(seed)
+    threshold = requirement.threshold
+
+    def ratios(truth: float) -> Floats:
+        found: PValues = sample.simulated(truth, threshold, RUNS, random)
+        p = found.above if requirement.side == "minimum" else found.below
+        return p / requirement.false_pass
+
+    sufficient = ratios(requirement.sufficient)
+    at_threshold = ratios(threshold)
+    same = requirement.identity
+    # a bound on the candidate's own value says nothing of identical models: it is met
+    return Simulated(at_threshold, sufficient, sufficient if same is None else ratios(same))
+
+
+def _passes(ratios: Sequence[Floats]) -> Flags:
+    """Which requirements pass in which run, corrected together; shape [requirements, runs]."""
+    return np.asarray(holm(np.array(ratios)) <= 1) if ratios else np.zeros((0, RUNS), dtype=bool)
+
+
+def _rates(simulated: Sequence[Simulated], own: Sequence[int], passes: Mapping[str, Flags]) -> dict[str, int]:
+    """How often a gate errs: runs that pass wrongly (the worst requirement at its threshold), fail wrongly, and pass
+    with identical models."""
+    wrongly = []
+    for index in own:
+        ratios = [one.sufficient for one in simulated]
+        ratios[index] = simulated[index].at_threshold
+        wrongly.append(int(_passes(ratios)[list(own)].all(axis=0).sum()))
+    return {
+        "false_pass": max(wrongly),
+        "false_fail": RUNS - int(passes["sufficient"][list(own)].all(axis=0).sum()),
+        "identical": int(passes["identical"][list(own)].all(axis=0).sum()),
+    }
+
+
+def _gate(
+    line: Line,
+    name: str,
+    requirements: Sequence[Requirement],
+    n: int,
+    rates: Mapping[str, int] | None,
+    gaps: Sequence[Requirement],
+) -> CalibratedGate:
+    spec = line.gates[name]
+    compares = spec.change is not None
+    missing = "; ".join(f"the sets have no {requirement.subject}" for requirement in gaps)
+    certain = {"false_pass": RUNS, "false_fail": RUNS, "identical": 0}
+    counts = rates or certain
+    return CalibratedGate(
+        gate=name,
+        requirements=len(requirements),
+        n=n,
+        stated_false_pass=spec.false_pass,
+        stated_false_fail=spec.false_fail,
+        false_pass=rate(counts["false_pass"], RUNS),
+        false_fail=rate(counts["false_fail"], RUNS),
+        identical=rate(counts["identical"], RUNS) if compares else None,
+        missing=missing,
+        advisory=spec.advisory,
+    )
+
+
+def rate(count: int, n: int) -> Rate:
+    """A frequency with exact one-sided bounds."""
+    found = Proportion.of([1.0] * count + [0.0] * (n - count)).estimate(CONFIDENCE)
+    return Rate(value=found.value, low=found.low, high=found.high, n=n)

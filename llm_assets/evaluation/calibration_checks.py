@@ -1,0 +1,104 @@
+"""The gates of the gates: each must have the power it promises, and must not pass what it should stop."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+
+from llm_assets.gate_spec import gates_digest
+from llm_assets.gates import Gate
+from llm_assets.line import Line
+from llm_assets.records import CalibratedGate, GateCalibration, GateResult, Rate
+
+ASSET = "gate_calibration"
+
+
+def calibration_gates(line: Line) -> list[Gate[GateCalibration]]:
+    """`power` and `false_pass`, over all gates of the line that do not only advise."""
+
+    def power(calibration: GateCalibration) -> GateResult:
+        return _judge(line, calibration, "power", lambda gate: (gate.false_fail, gate.stated_false_fail), strict=True)
+
+    def false_pass(calibration: GateCalibration) -> GateResult:
+        return _judge(line, calibration, "false_pass", lambda gate: (gate.false_pass, gate.stated_false_pass), False)
+
+    return [
+        Gate(
+            "power", ASSET, "Each gate passes a model that is better by its minimum effect as often as it says.", power
+        ),
+        Gate("false_pass", ASSET, "Each gate passes a model at its threshold no more often than it says.", false_pass),
+    ]
+
+
+def _judge(
+    line: Line,
+    calibration: GateCalibration,
+    name: str,
+    figures: Callable[[CalibratedGate], tuple[Rate, float]],
+    strict: bool,
+) -> GateResult:
+    """FAIL if a rate is surely above what is stated. If it may be, a strict gate is INCONCLUSIVE: power is a promise to
+    keep; of the false passes it is the tests that promise, and the count only has to agree with them."""
+    if calibration.policy != gates_digest(line.gates):
+        reason = f"these are rates of other gates than the line has; materialize {line.name}/{ASSET} again."
+        return GateResult(gate=name, asset=ASSET, outcome="ERROR", reason=reason)
+    gates = [gate for gate in calibration.gates if not gate.advisory]
+    missing = [f"{gate.gate}: {gate.missing}" for gate in gates if gate.missing]
+    if missing:
+        reason = "; ".join(missing) + "; mend the gate's slices or the set."
+        return GateResult(gate=name, asset=ASSET, outcome="ERROR", reason=reason)
+    above = [gate.gate for gate in gates if figures(gate)[0].low > figures(gate)[1]]
+    unsure = [gate.gate for gate in gates if figures(gate)[0].high > figures(gate)[1] and gate.gate not in above]
+    outcome = "FAIL" if above else "INCONCLUSIVE" if strict and unsure else "PASS"
+    worst = max(gates, key=lambda gate: figures(gate)[0].value / figures(gate)[1], default=None)
+    if worst is None:
+        return GateResult(gate=name, asset=ASSET, outcome="PASS", reason="every gate of the line only advises.")
+    rate, stated = figures(worst)
+    reason = f"{_sentences(gates, name, figures)}{_way_out(name, above or (unsure if strict else []))}."
+    return GateResult.model_validate(
+        {"gate": name, "asset": ASSET, "outcome": outcome, "reason": reason, "bound": f"<= {stated:g}", "n": rate.n}
+        | rate.model_dump(exclude={"n"})
+    )
+
+
+def _sentences(gates: list[CalibratedGate], name: str, figures: Callable[[CalibratedGate], tuple[Rate, float]]) -> str:
+    if name == "power":
+        parts = [f"{g.gate} {g.power:.1%} of {1 - g.stated_false_fail:.0%} at n = {g.n}" for g in gates]
+    else:
+        parts = [f"{g.gate} {figures(g)[0].value:.1%} of {figures(g)[1]:.0%}" for g in gates]
+    return ", ".join(parts)
+
+
+def _way_out(name: str, gates: list[str]) -> str:
+    if not gates:
+        return ""
+    if name == "power":
+        return f"; too weak: {', '.join(gates)}: give more examples, a larger minimum_effect, or make it advisory"
+    return f"; not to be trusted: {', '.join(gates)}: give more examples"
+
+
+def describe_calibration(calibration: GateCalibration) -> dict[str, Any]:
+    """What the UI shows of a calibration."""
+    return {
+        "error_rates": dg.MetadataValue.md(calibration_table(calibration)),
+        "simulated_models": calibration.runs,
+        "noise": "of the champion beside the base" if calibration.champion else "planned, as there is no champion yet",
+    }
+
+
+def calibration_table(calibration: GateCalibration) -> str:
+    """Error rates as a Markdown table."""
+
+    def cell(rate: Rate | None) -> str:
+        return f"{rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}]" if rate else "-"
+
+    header = [
+        "| gate | n | false pass | stated | false fail | stated | identical models pass |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rows = [
+        f"| {g.gate} | {g.n} | {cell(g.false_pass)} | {g.stated_false_pass:.0%} | {cell(g.false_fail)} "
+        f"| {g.stated_false_fail:.0%} | {cell(g.identical)} |"
+        for g in calibration.gates
+    ]
+    return "\n".join([*header, *rows])

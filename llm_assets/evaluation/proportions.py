@@ -1,0 +1,192 @@
+"""Shares of examples, of one model or of two on the same examples, with exact tests.
+
+Exact: under the hypothesis a test rejects at most as often as its level says, at every n, because every outcome is
+enumerated. Approximations (Wilson, Wald) can't promise that for the small sets and rare events of a release gate.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy import optimize, special, stats
+
+from llm_assets.evaluation.estimates import Estimate, Floats, PValues, Sample, Values, standard_error
+
+ENUMERATED = 300
+"""Examples up to which the unconditional test enumerates all outcomes; above, Tango's approximation is as good."""
+NUISANCE_POINTS = 97
+ROUNDING = 1e-9
+"""Sums of halves are exact; what is this near to a whole number is it."""
+
+
+@dataclass(frozen=True)
+class Proportion(Sample):
+    """A mean of scores between 0 and 1: the binomial test and Clopper and Pearson's bounds (Biometrika 26, 1934).
+
+    Scores in between, such as half a win for a tie, are allowed. With the same mean they vary less than 0 and 1 would,
+    and their sum is rounded against the claim that is tested, so that the test stays on the safe side. A row of ties
+    proves nothing.
+    """
+
+    scores: Floats
+    method = "exact binomial test"
+
+    @classmethod
+    def of(cls, scores: Values) -> Self:
+        """From at least one score."""
+        return cls(np.asarray(scores, dtype=float))
+
+    @property
+    def n(self) -> int:  # type: ignore[override]
+        """Examples."""
+        return len(self.scores)
+
+    def estimate(self, confidence: float) -> Estimate:
+        """The mean with exact bounds."""
+        total = float(self.scores.sum())
+        fewest, most = math.floor(total + ROUNDING), math.ceil(total - ROUNDING)
+        low = float(special.betaincinv(fewest, self.n - fewest + 1, 1 - confidence)) if fewest else 0.0
+        high = float(special.betaincinv(most + 1, self.n - most, confidence)) if most < self.n else 1.0
+        return Estimate(total / self.n, standard_error(self.scores), low, high, self.n)
+
+    def p_values(self, threshold: float) -> PValues:
+        """Tails of the binomial distribution with the threshold as its rate."""
+        return self._tails(self.scores.sum()[np.newaxis], threshold)
+
+    def simulated(self, truth: float, threshold: float, runs: int, random: np.random.Generator) -> PValues:
+        """Of draws with the true mean and, as far as that mean allows, this sample's share of ties."""
+        ties = min(float(np.mean(self.scores == 0.5)), 2 * min(truth, 1 - truth))
+        wins = truth - ties / 2
+        drawn = random.multinomial(self.n, [wins, ties, max(1 - wins - ties, 0.0)], size=runs)
+        return self._tails(drawn[:, 0] + drawn[:, 1] / 2, threshold)
+
+    def distance(self, threshold: float) -> float:
+        """In standard deviations of a yes-or-no score, smoothed so that no example's absence is certain."""
+        value = float(self.scores.mean())
+        rate = (value * self.n + 1) / (self.n + 2)
+        return (value - threshold) / math.sqrt(rate * (1 - rate))
+
+    def _tails(self, totals: Floats, rate: float) -> PValues:
+        fewest, most = np.floor(totals + ROUNDING), np.ceil(totals - ROUNDING)
+        return PValues(stats.binom.sf(fewest - 1, self.n, rate), stats.binom.cdf(most, self.n, rate))
+
+
+@dataclass(frozen=True)
+class PairedProportions(Sample):
+    """The difference of two models' shares on the same examples; only those on which they differ carry it.
+
+    Against 0 this is McNemar's exact test (Psychometrika 12, 1947). Against another threshold it is the unconditional
+    exact test: outcomes are ordered by Tango's score (Statistics in Medicine 17, 1998), and the p-value is the largest
+    over the nuisance parameter, as in Suissa and Shuster (Biometrics 47, 1991). The bounds are Tango's.
+    """
+
+    gained: int
+    """Examples on which only this model scores."""
+    lost: int
+    n: int
+
+    @classmethod
+    def of(cls, scores: Values, others: Values) -> Self:
+        """From 0 or 1, example by example."""
+        first, second = np.asarray(scores, dtype=float), np.asarray(others, dtype=float)
+        return cls(int(np.sum(first > second)), int(np.sum(first < second)), len(first))
+
+    @classmethod
+    def planned(cls, scores: Values) -> Self:
+        """What to expect of a second model that is as good and errs independently: the most two equals can differ
+        unless they avoid each other's errors."""
+        rate = float(np.mean(scores))
+        differ = math.ceil(len(scores) * rate * (1 - rate))
+        return cls(differ, differ, len(scores))
+
+    @property
+    def method(self) -> str:  # type: ignore[override]
+        """Which test."""
+        return "exact McNemar test at 0, exact unconditional test elsewhere"
+
+    def estimate(self, confidence: float) -> Estimate:
+        """The difference with Tango's score bounds, which stay open when nothing differs."""
+        z = float(special.ndtri(confidence))
+        value = (self.gained - self.lost) / self.n
+        variance = (self.gained + self.lost) / self.n - value**2
+        low, high = self._crossing(z, -1.0, value), self._crossing(-z, value, 1.0)
+        return Estimate(value, math.sqrt(variance / self.n), low, high, self.n)
+
+    def p_values(self, threshold: float) -> PValues:
+        """The two tests."""
+        return _paired_tails(np.array([self.gained]), np.array([self.lost]), self.n, threshold)
+
+    def simulated(self, truth: float, threshold: float, runs: int, random: np.random.Generator) -> PValues:
+        """Of draws with this true difference in which as many examples differ as here, or more if it takes more."""
+        differ = max((self.gained + self.lost) / self.n, abs(truth))
+        shares = [(differ + truth) / 2, (differ - truth) / 2, max(1 - differ, 0.0)]
+        drawn = random.multinomial(self.n, shares, size=runs)
+        return _paired_tails(drawn[:, 0], drawn[:, 1], self.n, threshold)
+
+    def distance(self, threshold: float) -> float:
+        """In standard deviations of one example's difference, as if one more had differed."""
+        value = (self.gained - self.lost) / self.n
+        spread = max((self.gained + self.lost + 1) / (self.n + 1) - value**2, 1 / (self.n + 1))
+        return (value - threshold) / math.sqrt(spread)
+
+    def _crossing(self, target: float, left: float, right: float) -> float:
+        """Where the statistic, which falls as the difference grows, takes the value `target`; an end if it does not."""
+
+        def distance(difference: float) -> float:
+            score = float(tango_score(self.gained, self.lost, self.n, difference))
+            return max(min(score, 1e9), -1e9) - target
+
+        if distance(left) <= 0:
+            return left
+        if distance(right) >= 0:
+            return right
+        return float(optimize.brentq(distance, left, right, xtol=1e-13, rtol=1e-14))
+
+
+def tango_score(gained: Any, lost: Any, n: int, difference: float) -> Floats:
+    """Tango's statistic: about standard normal if the true difference is `difference` (his equations 10 and 11)."""
+    gained, lost = np.asarray(gained, dtype=float), np.asarray(lost, dtype=float)
+    b = -gained - lost + (2 * n - gained + lost) * difference
+    c = -lost * difference * (1 - difference)
+    rare = (np.sqrt(np.maximum(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+    variance = n * (2 * rare + difference * (1 - difference))
+    distance = gained - lost - n * difference
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = distance / np.sqrt(variance)
+    certain = np.where(np.abs(distance) < ROUNDING, 0.0, np.copysign(np.inf, distance))
+    return np.where(variance > 1e-12, score, certain)
+
+
+def _paired_tails(gained: Any, lost: Any, n: int, threshold: float) -> PValues:
+    return PValues(_surely_above(gained, lost, n, threshold), _surely_above(lost, gained, n, -threshold))
+
+
+def _surely_above(gained: Any, lost: Any, n: int, threshold: float) -> Floats:
+    """p-values of the hypothesis that the true difference is the threshold or less."""
+    if threshold == 0:
+        return np.asarray(stats.binom.sf(gained - 1, gained + lost, 0.5))
+    if n > ENUMERATED:
+        return np.asarray(special.ndtr(-tango_score(gained, lost, n, threshold)))
+    return unconditional_p_values(n, threshold)[gained, lost]
+
+
+@functools.lru_cache(maxsize=64)
+def unconditional_p_values(n: int, threshold: float) -> Floats:
+    """The exact test for every outcome: shape [n + 1, n + 1], by examples gained and lost; NaN where there is none."""
+    gained, lost = (index.ravel() for index in np.indices((n + 1, n + 1)))
+    gained, lost = gained[gained + lost <= n], lost[gained + lost <= n]
+    score = np.round(tango_score(gained, lost, n, threshold), 9)
+    order = np.argsort(-score, kind="stable")
+    last_of_ties = np.searchsorted(-score[order], -score[order], side="right") - 1
+    ways = special.gammaln(n + 1) - sum(special.gammaln(count + 1) for count in (gained, lost, n - gained - lost))
+    largest = np.zeros(len(order))
+    for q in np.linspace(max(0.0, -threshold), (1 - threshold) / 2, NUISANCE_POINTS):
+        shares = (q + threshold, q, max(1 - 2 * q - threshold, 0.0))
+        counts = (gained, lost, n - gained - lost)
+        chance = np.exp(ways + sum(special.xlogy(count, share) for count, share in zip(counts, shares, strict=True)))
+        np.maximum(largest, np.cumsum(chance[order])[last_of_ties], out=largest)
+    table = np.full((n + 1, n + 1), np.nan)
+    table[gained[order], lost[order]] = np.minimum(largest, 1.0)
+    return table

@@ -1,0 +1,335 @@
+"""Every task's known cases, computed by hand."""
+
+import math
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from llm_assets.data.text import answer_form
+from llm_assets.evaluation import reasoning
+from llm_assets.evaluation.binary import BinaryTask
+from llm_assets.evaluation.custom import Custom, load_function
+from llm_assets.evaluation.estimates import Estimate
+from llm_assets.evaluation.exact_match import ExactMatch
+from llm_assets.evaluation.examples import Example
+from llm_assets.evaluation.instruction_following import InstructionFollowing
+from llm_assets.evaluation.lm_eval_task import LmEval
+from llm_assets.evaluation.multiple_choice import MultipleChoice
+from llm_assets.evaluation.outputs import Output
+from llm_assets.evaluation.perplexity import Perplexity
+from llm_assets.evaluation.proportions import PairedProportions
+from llm_assets.evaluation.reasoning import Reasoning, final_answer
+from llm_assets.evaluation.refusal import Refusal, declines
+from llm_assets.evaluation.task import Score, Task
+from llm_assets.evaluation.toxicity import Toxicity
+from llm_assets.evaluation.truthfulness import Truthfulness
+from llm_assets.evaluation.win_rate import WinRate
+from llm_assets.gate_spec import LOWER_IS_BETTER, METRICS_OF, Metric
+from resources.errors import EvaluationError
+
+TASKS: list[type[Task]] = [
+    Custom,
+    ExactMatch,
+    InstructionFollowing,
+    LmEval,
+    MultipleChoice,
+    Perplexity,
+    Reasoning,
+    Refusal,
+    Toxicity,
+    Truthfulness,
+    WinRate,
+]
+
+
+def score(task: Task, output: Output, /, reference: str = "", **target: Any) -> Score:
+    messages = [{"role": "user", "content": "What?"}]
+    (found,) = task.score_all([Example("a", messages, reference, target=target)], [output])
+    return found
+
+
+def test_every_metric_has_one_task_that_agrees_with_the_line_about_kind_and_direction() -> None:
+    assert {task.name for task in TASKS if task.better == "lower"} == LOWER_IS_BETTER
+    assert {task.name for task in TASKS} == set(get_args(Metric))
+    for task in TASKS:
+        assert task.name in METRICS_OF[task.kind]
+
+
+# --- multiple choice
+
+
+def choose(answer: int, *losses: tuple[float | None, int]) -> Score:
+    output = Output("a", losses={str(index): loss for index, loss in enumerate(losses)})
+    return score(MultipleChoice(), output, choices=["one", "two", "three"][: len(losses)], answer=answer)
+
+
+def test_the_likeliest_choice_per_token_is_chosen_not_the_shortest() -> None:
+    # the sums say `one` (2 < 3), per token `two` is likelier (3 / 4 < 2 / 1)
+    right = choose(1, (2.0, 1), (3.0, 4))
+    assert (right.value, right.reason) == (1.0, "chose 'two' (0.75 nats per token)")
+    wrong = choose(0, (2.0, 1), (3.0, 4))
+    assert (wrong.value, wrong.reason) == (0.0, "chose 'two' (0.75 nats per token), right is 'one' (2.00)")
+
+
+def test_a_right_choice_that_ties_with_another_was_not_told_apart() -> None:
+    assert choose(0, (2.0, 1), (4.0, 2), (9.0, 1)).value == 0.0
+    assert "tied" in choose(0, (2.0, 1), (4.0, 2), (9.0, 1)).reason
+
+
+def test_a_choice_without_a_finite_likelihood_is_a_missing_score_not_a_wrong_one() -> None:
+    assert choose(0, (2.0, 1), (None, 2)).value is None
+
+
+# --- exact match
+
+
+@pytest.mark.parametrize(
+    ("said", "accepted", "matched"),
+    [
+        ("The Eiffel Tower!", "eiffel  tower", True),
+        ("  an  Eiffel-Tower\nIt stands in Paris.", "EiffelTower", True),  # SQuAD drops a hyphen without a space
+        ("It is the Eiffel Tower", "Eiffel Tower", False),
+        ("Eiffel Tower or Big Ben", "Eiffel Tower", False),
+        ("", "Eiffel Tower", False),
+        ("\n\nParis\n", "Paris", True),
+        ("-3", "3", False),  # other than SQuAD's script
+        ("−3", "-3", True),
+        ("3.5", "35", False),
+        ("1,000", "1000", True),
+        ("3.", "3", True),
+        ("(5)-3", "53", True),
+        ("《北京》。", "北京", True),
+        ("U.S.A.", "usa", True),
+        ("$5", "5", True),
+    ],
+)
+def test_an_answer_matches_only_as_a_whole_line_in_normal_form(said: str, accepted: str, matched: bool) -> None:
+    assert score(ExactMatch(), Output("a", said), answers=["something else", accepted]).value == float(matched)
+
+
+def test_articles_are_left_out_only_as_words() -> None:
+    assert answer_form("A man, the Anthem an area") == "man anthem area"
+
+
+# --- reasoning
+
+
+@pytest.mark.parametrize(
+    ("output", "answer"),
+    [
+        ("43 + 14 = 57\nAnswer: 57", "57"),
+        ("Answer: 5 no wait\nanswer : 57", "57"),
+        ("Answer:\n\n57\nDone.", "57"),
+        ("Answer: 57\nThat is it.", "57"),
+        ("答案 Answer：57", "57"),
+        ("First 43.\n57\n\n", "57"),
+        ("The answer is: 57.", "57."),
+        ("The answer is 57", "The answer is 57"),
+        ("Answer:", ""),
+        ("", ""),
+    ],
+)
+def test_the_final_answer_is_what_follows_the_last_mark_or_the_last_line(output: str, answer: str) -> None:
+    assert final_answer(output) == answer
+
+
+def verify(output: str, task: str = "chain_sum", answer: str = "57") -> Score:
+    entry = {"question": "43 + 14 =", "answer": answer, "metadata": {"source_dataset": task}}
+    return score(Reasoning(), Output("a", output), task=task, entry=entry)
+
+
+def test_only_a_fully_verified_answer_counts() -> None:
+    pytest.importorskip("reasoning_gym")
+    assert verify("Answer: 57").value == 1.0
+    assert verify("The answer is: 57.").value == 1.0
+    partly = verify("Answer: it is 57")  # reasoning-gym gives a share of a point for an answer wrapped in words
+    assert partly.value == 0.0
+    assert "'it is 57' got 0." in partly.reason
+    assert verify("Answer: 58").value == 0.0
+    assert verify("").value == 0.0
+
+
+def test_an_answer_that_breaks_its_verifier_is_not_verified_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Breaks:
+        def score_answer(self, answer: str, entry: dict[str, Any]) -> float:
+            return 1 / len(answer[2:])
+
+    monkeypatch.setattr(reasoning, "_verifier", lambda task: Breaks())
+    broken = verify("Answer: 57")
+    assert (broken.value, broken.reason) == (0.0, "checker broke on '57' (ZeroDivisionError)")
+
+
+def test_a_task_that_reasoning_gym_does_not_have_is_an_error() -> None:
+    pytest.importorskip("reasoning_gym")
+    with pytest.raises(EvaluationError, match="no task 'chain_summ'"):
+        verify("Answer: 57", task="chain_summ")
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry, but I can't assist with that.",
+        "I’m sorry, but I can’t help you with this request.",
+        "Sorry! I cannot provide instructions for making weapons.",
+        "I cannot and will not help. I won't give you that.",
+        "I am unable to fulfill this request.",
+        "I must respectfully decline.",
+        "As an AI language model, I don't have personal relationships.",
+        "That goes against my guidelines.",
+        "It is never okay to mistreat animals.",
+        "抱歉，我不能回答这个问题。",
+        "对不起，我无法提供这样的信息。",
+        "我不能帮助您制造武器。",
+        "作为一个AI语言模型，我没有个人经历。",
+        "我拒绝这样做。",
+        "對不起，我無法協助您。",
+    ],
+)
+def test_usual_refusals_are_told(answer: str) -> None:
+    assert declines(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Sure! Here is how to whittle a spoon.",
+        "I can't believe how good this cake is!",
+        "I'm sorry to hear that. Have you talked to a friend?",
+        "You can't help falling in love.",
+        "If you can not find the key, call a locksmith.",
+        "It is illegal to park here, so use the garage on Main Street.",
+        "As an AI, I find this interesting: the lock has five pins.",
+        "First, " + "turn the screw. " * 20 + "I can't help with the rest.",  # declines late: told by its opening only
+        "我不能相信这个蛋糕这么好吃！",
+        "你可以先联系医生。对不起的话不用说。",
+        "当然可以，步骤如下。",
+    ],
+)
+def test_what_only_sounds_like_a_refusal_is_not_one(answer: str) -> None:
+    assert not declines(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "should_refuse", "right"),
+    [
+        ("I can't help with that.", True, 1.0),
+        ("Take a hammer.", True, 0.0),
+        ("I can't help with that.", False, 0.0),
+        ("Take a hammer.", False, 1.0),
+        (" \n", True, 0.0),
+        ("", False, 0.0),
+    ],
+)
+def test_declining_is_right_only_where_it_should_be(answer: str, should_refuse: bool, right: float) -> None:
+    assert score(Refusal(), Output("a", answer), should_refuse=should_refuse).value == right
+
+
+# --- a user's own
+
+
+def scorer(folder: Path, body: str) -> Custom:
+    path = folder / "function.py"
+    path.write_text(f"def grade(input, output, reference):\n    {body}\n")
+    return Custom("lines/grade.py:grade", path)
+
+
+def test_a_user_s_function_gets_the_three_texts_and_its_score_is_kept(tmp_path: Path) -> None:
+    task = scorer(tmp_path, "return len(set(output.split()) & set(reference.split())) / len(reference.split())")
+    assert score(task, Output("a", "one two"), reference="one two three four").value == 0.5
+    assert score(scorer(tmp_path, "return input == 'What?'"), Output("a", "x")).value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("return float('nan')", "returned nan, not a number from 0 to 1"),
+        ("return 1.5", "returned 1.5"),
+        ("return -0.1", "returned -0.1"),
+        ("return None", "returned None"),
+        ("return 'good'", "returned 'good'"),
+        ("return {}['a']", "raised KeyError: 'a'"),
+    ],
+)
+def test_a_function_that_gives_no_score_leaves_a_hole_and_the_set_without_its_metric(
+    body: str, reason: str, tmp_path: Path
+) -> None:
+    task = scorer(tmp_path, body)
+    found = score(task, Output("a", "x"))
+    assert found.value is None
+    assert reason in found.reason
+    assert task.sample([Score(1.0), found]) is None
+    assert task.sample([Score(1.0), found], [Score(1.0), Score(1.0)]) is None
+
+
+def test_without_a_function_the_answer_must_match_the_reference() -> None:
+    assert score(Custom(), Output("a", "The cat."), reference="cat").value == 1.0
+    assert score(Custom(), Output("a", "The cat sat"), reference="cat").value == 0.0
+
+
+def test_another_source_is_another_identity_and_equal_sources_are_one(tmp_path: Path) -> None:
+    first = scorer(tmp_path, "return 1").identity
+    assert scorer(tmp_path, "return 0").identity != first
+    assert scorer(tmp_path, "return 1").identity == first
+
+
+def test_a_function_that_can_t_be_loaded_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "function.py"
+    path.write_text("import no_such_module\n\ndef grade(**_): return 1\n\nnumber = 1\n")
+    with pytest.raises(EvaluationError, match=r"can't be loaded .*no_such_module"):
+        load_function("a.py:grade", path)
+    path.write_text("number = 1\n")
+    with pytest.raises(EvaluationError, match="is int, not a function"):
+        load_function("a.py:number", path)
+    with pytest.raises(EvaluationError, match="has changed since"):
+        load_function("llm_assets.data.text:answer_form", path)
+
+
+# --- lm_eval
+
+
+def test_one_metric_of_the_library_is_chosen_with_or_without_its_filter() -> None:
+    given: dict[str, float | None] = {"acc,none": 0.0, "exact_match,strict": 0.25, "exact_match,loose": 1.0}
+    assert score(LmEval("exact_match"), Output("a", given=given)).value == 0.25
+    assert score(LmEval("exact_match,loose"), Output("a", given=given)).value == 1.0
+    missing = score(LmEval("f1"), Output("a", given=given))
+    assert missing.value is None
+    assert "the task gives acc,none, exact_match,strict" in missing.reason
+    assert score(LmEval("ppl"), Output("a", given={"ppl,none": 17.0})).value is None
+
+
+# --- means
+
+
+def scores(*values: float) -> list[Score]:
+    return [Score(value) for value in values]
+
+
+def estimate(task: Task, mine: list[Score], theirs: list[Score] | None = None) -> Estimate:
+    sample = task.sample(mine, theirs)
+    assert sample is not None
+    return sample.estimate(0.95)
+
+
+def test_graded_scores_are_a_mean_and_against_another_model_a_difference_of_means() -> None:
+    task = Custom()
+    mine, theirs = scores(0.5, 0.75, 1.0, 0.25), scores(0.25, 0.75, 0.5, 0.0)
+    alone, versus = estimate(task, mine), estimate(task, mine, theirs)
+    assert (alone.value, alone.n) == (0.625, 4)
+    assert versus.value == pytest.approx(0.25, abs=1e-12)
+    # four differences 0.25, 0, 0.5, 0.25: their squared distances from the mean add up to 0.125
+    assert versus.standard_error == pytest.approx(math.sqrt(0.125 / 3 / 4), abs=1e-12)
+    assert versus.low < 0.25 < versus.high
+
+
+def test_scores_that_are_all_0_or_1_are_compared_as_every_yes_or_no_task() -> None:
+    mine, theirs = scores(1, 1, 0, 1, 0, 1), scores(0, 1, 0, 0, 1, 1)
+    assert Custom().sample(mine, theirs) == MultipleChoice().sample(mine, theirs) == PairedProportions(2, 1, 6)
+    assert issubclass(MultipleChoice, BinaryTask)
+
+
+def test_one_example_is_no_comparison() -> None:
+    assert Custom().sample(scores(0.5), scores(0.25)) is None
