@@ -1,4 +1,4 @@
-# make demo | test | ui | stop; each sets up what it needs, once.
+# make demo | test | bench | ui | stop; each sets up what it needs, once.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -11,7 +11,7 @@ export DAGSTER_HOME := $(or $(DAGSTER_HOME),$(STATE)/dagster)
 export PYTHONWARNINGS := ignore
 READY := .venv/.ready .env $(DAGSTER_HOME)/dagster.yaml
 
-.PHONY: help setup demo test lint ui stop lock clean
+.PHONY: help setup demo test lint bench ui stop lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
@@ -27,6 +27,9 @@ test: $(READY) lint ## lint, type-check and test
 
 lint: .venv/.ready ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: .venv/.ready ## beside its peers, into benchmarks/results.md; NAME=eval-prefix runs one, MODEL=folder on a model
+	@$(BIN)/python -m benchmarks $(NAME) $(if $(MODEL),--model "$(MODEL)") $(if $(SIZE),--size $(SIZE))
 
 ui: setup ## dagster dev on this checkout's instance
 	@$(BIN)/dagster dev -w workspace.yaml

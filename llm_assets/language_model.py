@@ -1,4 +1,4 @@
-"""A causal language model on this machine: load, encode a conversation, generate, measure, attach an adapter.
+"""A causal language model on this machine: load, encode a conversation, measure, attach an adapter.
 
 Plain functions that training, evaluation and serving share, so that a conversation is encoded in one way everywhere.
 Only child processes and servers import this module: it loads torch and transformers. Nothing here trains, and
@@ -165,49 +165,9 @@ def turn_end(tokenizer: Any) -> int:
     return next((token for token in tail if token in special), int(tokenizer.eos_token_id))
 
 
-def generate(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[list[int]],
-    max_new_tokens: int,
-    batch_size: int,
-    progress: Callable[[int], Any] | None = None,
-) -> list[str]:
-    """Greedy answers, without special tokens, in the order of the prompts.
-
-    Prompts of like length go through together, padded on the left: an answer is the one its prompt gets alone.
-
-    Args:
-        prompts: from `encode_chat`.
-        progress: called with the number of prompts just answered, for example `tqdm.update`.
-    """
-    answers = [""] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
-    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    config = transformers.GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=sorted({int(tokenizer.eos_token_id), turn_end(tokenizer)}),
-        pad_token_id=pad,
-    )
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        width = len(prompts[batch[0]])
-        ids = torch.tensor([[pad] * (width - len(prompts[i])) + prompts[i] for i in batch])
-        mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
-        with torch.inference_mode():
-            output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-        texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
-        for index, text in zip(batch, texts, strict=True):
-            answers[index] = text.strip()
-        if progress:
-            progress(len(batch))
-    return answers
-
-
 def answer_losses(
     model: Any,
-    tokenizer: Any,  # noqa: ARG001 (the same leading arguments as `generate`)
+    tokenizer: Any,  # noqa: ARG001 (the same leading arguments as `generation.generate`)
     examples: Sequence[Example],
     batch_size: int,
     progress: Callable[[int], Any] | None = None,

@@ -1,8 +1,9 @@
-"""A real language model that takes a second to make: two Llama layers and a byte-level tokenizer of its own.
+"""A real language model that takes a second to make: a few Llama layers and a byte-level tokenizer of its own.
 
 It is a folder of safetensors as any other, so a line's `base_model` can point to it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 SENTENCES = [
@@ -19,8 +20,17 @@ TEMPLATE = (
 )
 
 
-def build_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """Write the model and its tokenizer into `folder`; the same seed gives the same bytes."""
+def build_tiny_model(
+    folder: Path,
+    seed: int = 0,
+    *,
+    width: int = 64,
+    layers: int = 2,
+    context: int = 512,
+    vocabulary: int = 384,
+    sentences: Sequence[str] = SENTENCES,
+) -> Path:
+    """Write the model and its tokenizer, which learns from the sentences, into `folder`; equal calls, equal bytes."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -29,29 +39,29 @@ def build_tiny_model(folder: Path, seed: int = 0) -> Path:
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=384,
+        vocab_size=vocabulary,
         special_tokens=["<|im_start|>", "<|im_end|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    inner.train_from_iterator(SENTENCES * 4, trainer)
+    inner.train_from_iterator([*sentences] * 4, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner,
         bos_token="<|im_start|>",
         eos_token="<|im_end|>",
         pad_token="<|im_end|>",
-        model_max_length=512,
+        model_max_length=context,
     )
     tokenizer.chat_template = TEMPLATE
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=context,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

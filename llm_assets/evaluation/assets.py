@@ -39,6 +39,7 @@ from resources.store import ArtifactStore
 FOLDER = "llm_assets/evaluation"
 OUTPUTS_CODE = code_version(
     "llm_assets/choices.py",
+    "llm_assets/generation.py",
     "llm_assets/harness.py",
     "llm_assets/language_model.py",
     *(f"{FOLDER}/{name}.py" for name in ("answers", "examples", "outputs")),
@@ -77,7 +78,7 @@ CODE = {"outputs": OUTPUTS_CODE, "scores": SCORES_CODE}
 REPORT_CODE = code_version(
     FOLDER,
     "llm_assets/data/text.py",
-    *(f"llm_assets/{name}.py" for name in ("choices", "gate_spec", "gates", "harness", "language_model")),
+    *(f"llm_assets/{name}.py" for name in ("choices", "gate_spec", "gates", "generation", "harness", "language_model")),
 )
 
 

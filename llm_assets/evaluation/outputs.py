@@ -73,7 +73,8 @@ class Solver:
         return [Output(e.id, text, loss) for e, text, loss in zip(examples, texts, losses, strict=True)]
 
     def _texts(self, examples: Sequence[Example], max_new_tokens: int) -> list[str]:
-        from llm_assets.language_model import encode_chat, generate
+        from llm_assets.generation import generate
+        from llm_assets.language_model import encode_chat
 
         prompts = [encode_chat(self.tokenizer, example.messages, self.system) for example in examples]
         return generate(self.model, self.tokenizer, prompts, max_new_tokens, self.batch_size, self.progress)

@@ -1,7 +1,7 @@
 """Batched decoding with a cache: every row has its own sampling, stop strings and end, and reports as it goes.
 
 Left padding and explicit positions give each row the answer that it gets alone. Greedy rows follow the same steps as
-`language_model.generate`, so what was evaluated is what is served.
+`generation.generate`, so what was evaluated is what is served.
 """
 
 from collections.abc import Callable

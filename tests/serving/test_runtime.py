@@ -49,11 +49,12 @@ def test_an_answer_is_the_one_that_evaluation_would_measure(
     url: str, tiny_model_dir: Path, adapters_root: Path
 ) -> None:
     from llm_assets import language_model
+    from llm_assets.generation import generate
 
     tokenizer = language_model.load_tokenizer(tiny_model_dir)
     model = language_model.attach_adapter(language_model.load_model(tiny_model_dir), adapters_root / "one", "one")
     prompt = language_model.encode_chat(tokenizer, HELLO, "")
-    assert answer(url, model="one") == language_model.generate(model, tokenizer, [prompt], 12, 1)[0]
+    assert answer(url, model="one") == generate(model, tokenizer, [prompt], 12, 1)[0]
 
 
 def test_requests_that_go_through_together_get_the_answers_they_get_alone(url: str) -> None:

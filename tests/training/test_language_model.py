@@ -1,13 +1,16 @@
-"""Encoding, generation and losses of `llm_assets/language_model.py` on a tiny real model."""
+"""Encoding, losses and generation, of `language_model.py` and `generation.py`, on a tiny real model."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from llm_assets import language_model as lm
+from llm_assets.generation import generate
 from resources.errors import ModelError
 
 CHATS = [
@@ -58,14 +61,46 @@ def test_an_example_without_an_answer_is_refused(parts: tuple[Any, Any]) -> None
         lm.encode_example(parts[1], CHATS[0][:1], "", 100)
 
 
-def test_batched_generation_equals_single_generation_and_keeps_order(parts: tuple[Any, Any]) -> None:
+@pytest.mark.parametrize("batch_size", [1, 3, 5])
+def test_answers_are_those_of_transformers_to_each_prompt_alone(parts: tuple[Any, Any], batch_size: int) -> None:
     model, tokenizer = parts
     prompts = [lm.encode_chat(tokenizer, chat[:-1], "") for chat in CHATS]
     counted: list[int] = []
-    batched = lm.generate(model, tokenizer, prompts, 12, 3, counted.append)
-    single = [lm.generate(model, tokenizer, [prompt], 12, 1)[0] for prompt in prompts]
-    assert batched == single
+    found = generate(model, tokenizer, prompts, 12, batch_size, counted.append)
+    expected = [alone(model, prompt, 12, tokenizer.eos_token_id) for prompt in prompts]
+    assert found == [tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in expected]
     assert sum(counted) == len(prompts)
+
+
+def test_a_row_that_ends_early_leaves_the_others_as_they_are(
+    parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = parts
+    prompts = [lm.encode_chat(tokenizer, chat[:-1], "") for chat in CHATS]
+    answers = [alone(model, prompt, 12, tokenizer.eos_token_id) for prompt in prompts]
+    # A token that some of the answers hold now ends an answer.
+    holders = Counter(token for answer in answers for token in set(answer))
+    end = next(token for token, count in holders.most_common() if count < len(prompts))
+    monkeypatch.setattr("llm_assets.generation.turn_end", lambda _: end)
+    rows: list[int] = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    found = generate(model, tokenizer, prompts, 12, 5)
+    hook.remove()
+    expected = [alone(model, prompt, 12, end) for prompt in prompts]
+    assert found == [tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in expected]
+    assert rows == sorted(rows, reverse=True)
+    assert rows[-1] < rows[0]
+
+
+def alone(model: Any, prompt: list[int], new_tokens: int, end: int) -> list[int]:
+    """The greedy answer by transformers' own generation."""
+    config = transformers.GenerationConfig(do_sample=False, max_new_tokens=new_tokens, eos_token_id=end, pad_token_id=0)
+    ids = torch.tensor([prompt])
+    output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    answer: list[int] = output[0, len(prompt) :].tolist()
+    return answer[: answer.index(end)] if end in answer else answer
 
 
 def test_losses_are_those_of_each_example_alone_in_nats(parts: tuple[Any, Any]) -> None:

@@ -1,0 +1,1 @@
+"""This project beside its peers, on the same work, in one run: `make bench`. The rest imports nothing from here."""
