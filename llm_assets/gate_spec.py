@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,8 @@ METRICS_OF: dict[EvaluationKind, tuple[Metric, ...]] = {
     "lm_eval": ("lm_eval",),
 }
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"perplexity", "toxicity"})
+STOPPABLE: frozenset[Metric] = frozenset(get_args(Metric)) - {"perplexity", "custom", "lm_eval"}
+"""Metrics whose samples score 0 or 1, or a win, a tie or a loss: an adaptive set can be stopped for them."""
 Opponent = Literal["base", "champion"]
 Side = Literal["minimum", "maximum"]
 ALL = "all"
@@ -149,6 +151,8 @@ class Requirement:
     minimum_effect: float
     false_pass: float
     minimum_n: int
+    adaptive: bool = False
+    """Its set is asked in rounds until it is decided."""
 
     @property
     def sufficient(self) -> float:
@@ -175,11 +179,12 @@ class Requirement:
         return f"{self.metric.replace('_', ' ')}{against}{'' if self.slice == ALL else f' on {self.slice}'}"
 
 
-def requirements_of(name: str, spec: GateSpec, set_name: str) -> Iterator[Requirement]:
+def requirements_of(name: str, spec: GateSpec, set_name: str, adaptive: bool = False) -> Iterator[Requirement]:
     """Everything that one gate requires: its bounds on the set and on each of its slices, in this order.
 
     Args:
         set_name: the evaluation set that has the gate's metric.
+        adaptive: whether that set is.
     """
     bounds: list[tuple[Opponent | Literal[""], BoundSpec]] = []
     if spec.value is not None:
@@ -199,6 +204,7 @@ def requirements_of(name: str, spec: GateSpec, set_name: str) -> Iterator[Requir
                 minimum_effect=bound.minimum_effect,
                 false_pass=spec.false_pass,
                 minimum_n=spec.minimum_n,
+                adaptive=adaptive,
             )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from llm_assets.gate_spec import METRICS_OF, GateSpec, Requirement, requirements_of
+from llm_assets.gate_spec import METRICS_OF, STOPPABLE, GateSpec, Requirement, requirements_of
 from llm_assets.records import EvaluationKind
 from llm_assets.spec import Count, Fraction, Name, Positive, Section
 from resources.errors import LineError
@@ -64,6 +64,9 @@ class EvaluationSetSpec(Section):
     """Use the examples with the lowest id hashes, so that a larger set keeps the ones already used."""
     max_new_tokens: Count = 40
     """Of an answer; an lm_eval task has its own."""
+    adaptive: bool = False
+    """Ask in rounds, and stop as soon as what the gates say of this set is decided, whatever the rest would say. The
+    test that allows this needs more examples where it does not stop, so a small set is better asked whole."""
     function: str = ""
     """Of kind custom: `module.path:name` or `path/to/file.py:name` of a Python function that takes `input`, `output`
     and `reference` as texts and returns a score from 0 (worst) to 1. Without it a sample scores by exact match."""
@@ -188,12 +191,23 @@ class Line(Section):
                     f"gate {name} needs exactly one evaluation set with metric {gate.metric}, found {found}; "
                     f"sets are {', '.join(self.evaluation.sets)}"
                 )
+        self._check_adaptive_sets()
         return self
+
+    def _check_adaptive_sets(self) -> None:
+        for gate_name in self.gates:
+            for requirement in self.requirements(gate_name):
+                if requirement.adaptive and requirement.metric not in STOPPABLE:
+                    raise ValueError(
+                        f"gate {gate_name} needs all of set {requirement.set}, which is adaptive: {requirement.metric} "
+                        f"can't be stopped early, {', '.join(sorted(STOPPABLE))} can"
+                    )
 
     def requirements(self, name: str) -> list[Requirement]:
         """Everything that the gate of this name requires."""
         gate = self.gates[name]
-        return list(requirements_of(name, gate, self._sets_with(gate)[0]))
+        set_name = self._sets_with(gate)[0]
+        return list(requirements_of(name, gate, set_name, self.evaluation.sets[set_name].adaptive))
 
     def _sets_with(self, gate: GateSpec) -> list[str]:
         """The sets that have a gate's metric, and its set's name if it gives one."""

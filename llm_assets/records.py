@@ -326,6 +326,8 @@ class EvaluationReport(Record):
     measurements: list[Measurement]
     evidence: list[Evidence]
     """One entry per requirement of the line's gates that could be measured."""
+    saved: dict[str, int] = {}
+    """Adaptive set -> examples that no model was asked, because the gates were decided without them."""
     samples: Artifact
     """samples.parquet: set, id, prompt, reference, and output and scores of each model."""
     page: Artifact

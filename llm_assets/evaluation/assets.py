@@ -42,7 +42,7 @@ OUTPUTS_CODE = code_version(
     "llm_assets/generation.py",
     "llm_assets/harness.py",
     "llm_assets/language_model.py",
-    *(f"{FOLDER}/{name}.py" for name in ("answers", "examples", "outputs")),
+    *(f"{FOLDER}/{name}.py" for name in ("answers", "asking", "examples", "outputs")),
 )
 SCORES_CODE = code_version(
     "llm_assets/data/text.py",
@@ -67,6 +67,7 @@ SCORES_CODE = code_version(
             "ratios",
             "reasoning",
             "refusal",
+            "sequential",
             "task",
             "toxicity",
             "truthfulness",

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from llm_assets.evaluation.assessment import families, holm
 from llm_assets.evaluation.estimates import PValues, Sample
 from llm_assets.evaluation.measurements import members_of
-from llm_assets.evaluation.proportions import Proportion
+from llm_assets.evaluation.proportions import PairedProportions, Proportion
 from llm_assets.evaluation.samples import Measured
+from llm_assets.evaluation.sequential import Sequential
 from llm_assets.evaluation.task import Score
 from llm_assets.gate_spec import Requirement
 from llm_assets.line import Line
@@ -60,6 +61,15 @@ def calibrate(line: Line, measured: Sequence[Measured]) -> list[CalibratedGate]:
 
 
 def planned_sample(requirement: Requirement, sets: Mapping[str, Measured]) -> Sample | None:
+    """Numbers as noisy as a requirement's will be, tested as they will be; None if the set has no such metric or
+    slice."""
+    sample = _fixed_sample(requirement, sets)
+    if requirement.adaptive and isinstance(sample, Proportion | PairedProportions):
+        return Sequential.planned(sample)
+    return sample
+
+
+def _fixed_sample(requirement: Requirement, sets: Mapping[str, Measured]) -> Sample | None:
     """Numbers as noisy as a requirement's will be: those of champion and base, else the base's own and a planned
     noise. None if the set has no such metric or slice."""
     one = sets[requirement.set]

@@ -4,17 +4,15 @@ Each step looks in the store first, so that no model is asked the same twice: th
 before, and a changed threshold only draws the page anew. Models with one base share its weights; adapters are switched.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from dagster_pipes import PipesContext
-from tqdm import tqdm
 
 from llm_assets.child import Json, serve
-from llm_assets.evaluation.answers import AnswerCache, prompt_keys
+from llm_assets.evaluation.asking import Asking, Log
 from llm_assets.evaluation.custom import Custom
+from llm_assets.evaluation.evidence import decided
 from llm_assets.evaluation.exact_match import ExactMatch
 from llm_assets.evaluation.examples import Example, read_examples
 from llm_assets.evaluation.instruction_following import InstructionFollowing
@@ -23,14 +21,9 @@ from llm_assets.evaluation.lm_eval_task import LmEval
 from llm_assets.evaluation.measurements import Measurements, measure
 from llm_assets.evaluation.multiple_choice import MultipleChoice
 from llm_assets.evaluation.outputs import (
-    FILE,
     Output,
     Outputs,
-    Solver,
-    Subject,
-    answers_wanted,
     read_outputs,
-    write_outputs,
 )
 from llm_assets.evaluation.page import publish
 from llm_assets.evaluation.perplexity import Perplexity
@@ -43,12 +36,11 @@ from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.truthfulness import Truthfulness
 from llm_assets.evaluation.win_rate import WinRate
 from llm_assets.records import Measurement, Record
-from resources.errors import EvaluationError
 from resources.store import digest_of
 
 R = TypeVar("R", bound=Record)
-Log = Callable[[str], Any]
-"""Takes one line for the run's log."""
+ROUND = 32
+"""Examples of an adaptive set that are asked before it is looked at again."""
 
 
 class Evaluator:
@@ -58,11 +50,12 @@ class Evaluator:
         self.request = request
         self.log = log
         self.store = request.store
-        self.answers: dict[str, AnswerCache] = {}
-        """Subject digest -> what it was asked before."""
-        self.computed = {"outputs": 0, "answers": 0, "scores": 0, "measurements": 0}
+        self.saved: dict[str, int] = {}
+        """Adaptive set -> examples that no model had to be asked."""
+        self.made = {"scores": 0, "measurements": 0}
         sets = request.sets.sets
         self.examples = {name: read_examples(self.store.path(found.rows), found) for name, found in sets.items()}
+        self.asking = Asking(request, self.examples, log)
         self.judging = Judging(request, self.store, log)
         tasks: list[Task] = [
             Perplexity(),
@@ -80,23 +73,24 @@ class Evaluator:
             for name, found in sets.items()
         }
 
+    @property
+    def computed(self) -> dict[str, int]:
+        """What had to be computed: `outputs`, `answers`, `scores` and `measurements` -> how many."""
+        return {**self.asking.computed, **self.made}
+
     def measured(self) -> tuple[list[Measured], list[Measurement]]:
         """Every set after every model was asked and scored, and what its scores amount to."""
-        self._ask_models()
+        adaptive = [name for name in self.examples if self._is_adaptive(name)]
+        self.asking.ask([name for name in self.examples if name not in adaptive])
+        for name in adaptive:
+            self._ask_in_rounds(name)
         measured: list[Measured] = []
         measurements: list[Measurement] = []
-        for name, examples in self.examples.items():
-            outputs = {model: self._outputs(subject, name) for model, subject in self.request.subjects.items()}
-            said = {model: read_outputs(self.store.path(found.rows)) for model, found in outputs.items()}
-            scores: dict[str, dict[str, list[Score]]] = {}
-            for task in self.tasks[name]:
-                if task.pairwise:
-                    given = self._outcomes(task, outputs, examples, said)
-                else:
-                    given = {model: self._scores(task, each, examples, said[model]) for model, each in outputs.items()}
-                scores[task.name] = {model: read_scores(self.store.path(found.rows)) for model, found in given.items()}
-                measurements += self._measurements(task, name, given, scores[task.name])
-            measured.append(Measured(name, examples, said, self.tasks[name], scores))
+        for name in self.examples:
+            one, given = self._scored(name)
+            for task in one.tasks:
+                measurements += self._measurements(task, name, given[task.name], one.scores[task.name])
+            measured.append(one)
         self.log(
             "evaluation: "
             + ", ".join(f"{count} {what} computed" for what, count in self.computed.items())
@@ -104,91 +98,46 @@ class Evaluator:
         )
         return measured, measurements
 
+    def _scored(self, name: str) -> tuple[Measured, dict[str, dict[str, Scores]]]:
+        """A set after every model was asked, and the records of the scores, by task and model."""
+        examples = self.examples[name]
+        outputs = {model: self.asking.outputs(subject, name) for model, subject in self.request.subjects.items()}
+        said = {model: read_outputs(self.store.path(found.rows)) for model, found in outputs.items()}
+        given: dict[str, dict[str, Scores]] = {}
+        for task in self.tasks[name]:
+            if task.pairwise:
+                given[task.name] = self._outcomes(task, outputs, examples, said)
+            else:
+                each = {model: self._scores(task, found, examples, said[model]) for model, found in outputs.items()}
+                given[task.name] = each
+        scores = {
+            task: {model: read_scores(self.store.path(found.rows)) for model, found in each.items()}
+            for task, each in given.items()
+        }
+        return Measured(name, examples, said, self.tasks[name], scores), given
+
+    def _is_adaptive(self, set_name: str) -> bool:
+        """Before there is a candidate nothing can be decided, and a set is asked whole."""
+        return self.request.line.evaluation.sets[set_name].adaptive and "candidate" in self.request.subjects
+
+    def _ask_in_rounds(self, set_name: str) -> None:
+        """Ask and score more and more of a set until its gates are decided; what is left is not asked."""
+        whole = self.examples[set_name]
+        for size in range(ROUND, len(whole) + ROUND, ROUND):
+            self.examples[set_name] = whole[:size]
+            self.asking.ask([set_name])
+            if decided(self.request.line, self._scored(set_name)[0], "champion" in self.request.subjects):
+                break
+        left = len(whole) - len(self.examples[set_name])
+        if left:
+            self.saved[set_name] = left
+            self.log(f"{set_name}: decided after {len(whole) - left} of {len(whole)} examples; {left} are not asked")
+
     def _own_tasks(self, set_name: str) -> list[Task]:
         """The tasks that are another one on every set."""
         spec, found = self.request.line.evaluation.sets[set_name], self.request.sets.sets[set_name]
         source = self.store.path(found.function) / "function.py" if found.function else None
         return [Custom(spec.function, source), LmEval(spec.lm_metric)]
-
-    def _ask_models(self) -> None:
-        """Make the outputs that are missing, loading a base model at most once, and only to ask something new."""
-        missing: dict[str, list[tuple[str, Subject, str]]] = {}
-        seen: set[str] = set()
-        for model, subject in self.request.subjects.items():
-            for name in self.examples:
-                key = self._output_key(subject, name)
-                if key not in seen and Outputs.published(self.store, key) is None:
-                    if self._unasked(subject, name):
-                        missing.setdefault(subject.base.digest, []).append((model, subject, name))
-                    else:
-                        self._publish_outputs(subject, name)
-                seen.add(key)
-        for work in missing.values():
-            self._ask_one_base(work)
-
-    def _ask_one_base(self, work: Sequence[tuple[str, Subject, str]]) -> None:
-        from llm_assets.language_model import attach_adapter, load_model, load_tokenizer
-
-        base = self.store.path(work[0][1].base)
-        tokenizer, plain = load_tokenizer(base), load_model(base)
-        model = plain
-        attached: set[str] = set()
-        for name, subject, set_name in work:
-            if subject.adapter and subject.adapter.digest not in attached:
-                model = attach_adapter(model, self.store.path(subject.adapter), subject.adapter.digest)
-                attached.add(subject.adapter.digest)
-            unasked = self._unasked(subject, set_name)
-            progressing = self._progress(name, set_name, len(unasked))
-            with _speaking_as(model, subject, adapted=bool(attached)), progressing as progress:
-                batch = self.request.line.evaluation.batch_size
-                solver = Solver(model, tokenizer, subject.system, batch, progress)
-                outputs = self._solved(solver, set_name, list(unasked.values()))
-            self._answers(subject).add(dict(zip(unasked, outputs, strict=True)))
-            self._publish_outputs(subject, set_name)
-            self.computed["outputs"] += 1
-            self.computed["answers"] += len(unasked)
-
-    def _solved(self, solver: Solver, set_name: str, examples: list[Example]) -> list[Output]:
-        spec = self.request.line.evaluation.sets[set_name]
-        if spec.kind == "lm_eval":
-            return solver.run_harness(self.store.path(self.request.sets.sets[set_name].rows), examples)
-        return solver.solve(spec.kind, examples, spec.max_new_tokens)
-
-    def _answers(self, subject: Subject) -> AnswerCache:
-        if subject.digest not in self.answers:
-            self.answers[subject.digest] = AnswerCache(self.store, subject, self.request.code["outputs"])
-        return self.answers[subject.digest]
-
-    def _prompt_keys(self, set_name: str) -> list[str]:
-        spec = self.request.line.evaluation.sets[set_name]
-        return prompt_keys(spec.kind, self.examples[set_name], spec.max_new_tokens)
-
-    def _unasked(self, subject: Subject, set_name: str) -> dict[str, Example]:
-        """The prompts of a set that this model was never asked, by key."""
-        return self._answers(subject).missing(self._prompt_keys(set_name), self.examples[set_name])
-
-    def _publish_outputs(self, subject: Subject, set_name: str) -> None:
-        outputs = self._answers(subject).outputs(self._prompt_keys(set_name), self.examples[set_name])
-        rows = self.store.put_files({FILE: write_outputs(outputs)})
-        self.store.put_result(self._output_key(subject, set_name), Outputs(rows=rows).save(self.store))
-
-    @contextmanager
-    def _progress(self, model: str, set_name: str, examples: int) -> Iterator[Callable[[int], Any]]:
-        total = answers_wanted(self.request.sets.sets[set_name].kind, examples)
-        start = time.monotonic()
-        with tqdm(total=total, desc=f"{model} on {set_name}", unit="answer", mininterval=1) as bar:
-            yield bar.update
-        self.log(f"{model} on {set_name}: {total} answers in {time.monotonic() - start:.1f} s")
-
-    def _outputs(self, subject: Subject, set_name: str) -> Outputs:
-        return self._once(self._output_key(subject, set_name), Outputs, "outputs", _unreachable)
-
-    def _output_key(self, subject: Subject, set_name: str) -> str:
-        found = self.request.sets.sets[set_name]
-        wanted = self.request.line.evaluation.sets[set_name].max_new_tokens
-        return digest_of(
-            {"model": subject.digest, "set": found.rows.digest, "tokens": wanted, "code": self.request.code["outputs"]}
-        )
 
     def _scores(self, task: Task, outputs: Outputs, examples: list[Example], said: list[Output]) -> Scores:
         judge = self.request.judge if isinstance(task, WinRate) else ""
@@ -217,7 +166,7 @@ class Evaluator:
             if found is None:
                 outcomes = task.outcomes(examples, said["candidate"], said[opponent])
                 found = Scores(rows=self.store.put_files({"scores.jsonl": write_scores(outcomes)}))
-                self.computed["scores"] += 1
+                self.made["scores"] += 1
                 if not any(outcome.failed for outcome in outcomes):
                     self.store.put_result(key, found.save(self.store))
             given[opponent] = found
@@ -229,7 +178,7 @@ class Evaluator:
         confidence = self.request.line.evaluation.confidence
         parts = {
             "task": task.name,
-            "set": [set_name, self.request.sets.sets[set_name].digest],
+            "set": [set_name, self.request.sets.sets[set_name].digest, len(self.examples[set_name])],
             "scores": {model: found.digest for model, found in given.items()},
             "margin": task.tie_margin if isinstance(task, WinRate) else 0,
             "confidence": confidence,
@@ -249,25 +198,8 @@ class Evaluator:
         if record is None:
             record = compute()
             self.store.put_result(key, record.save(self.store))
-            self.computed[what] += 1
+            self.made[what] += 1
         return record
-
-
-@contextmanager
-def _speaking_as(model: Any, subject: Subject, adapted: bool) -> Iterator[None]:
-    """Switch to the subject's adapter, or to the base below the adapters that are attached."""
-    if subject.adapter is not None:
-        model.set_adapter(subject.adapter.digest)
-        yield
-    elif adapted:
-        with model.disable_adapter():
-            yield
-    else:
-        yield
-
-
-def _unreachable() -> Outputs:
-    raise EvaluationError("outputs that were just written are gone from the store; run this again.")
 
 
 def evaluate(request: Json, pipes: PipesContext) -> Json:
@@ -276,7 +208,7 @@ def evaluate(request: Json, pipes: PipesContext) -> Json:
     evaluator = Evaluator(parsed, pipes.log.info)
     measured, measurements = evaluator.measured()
     status = evaluator.judging.status(measured)
-    report = publish(parsed, evaluator.store, measurements, measured, status)
+    report = publish(parsed, evaluator.store, measurements, measured, status, evaluator.saved)
     return Evaluation(report=report, computed=evaluator.computed).content()
 
 

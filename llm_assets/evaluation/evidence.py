@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from llm_assets.evaluation.assessment import families
 from llm_assets.evaluation.estimates import Sample
 from llm_assets.evaluation.measurements import comparison, members_of
+from llm_assets.evaluation.proportions import PairedProportions, Proportion
 from llm_assets.evaluation.samples import Measured
+from llm_assets.evaluation.sequential import Sequential
+from llm_assets.evaluation.task import Score
 from llm_assets.gate_spec import Requirement
 from llm_assets.line import Line
 from llm_assets.records import Evidence
@@ -31,11 +35,45 @@ def sample_of(requirement: Requirement, sets: Mapping[str, Measured]) -> Sample 
         scores = one.scores[task.name]
         if task.name != requirement.metric or not members:
             continue
-        if not requirement.against:
-            return task.sample([scores["candidate"][index] for index in members], None, sources)
-        if requirement.against in scores:
-            return comparison(task, scores, requirement.against, members, sources)
+        mine = None if task.pairwise else [scores["candidate"][index] for index in members]
+        if mine is not None and not requirement.against:
+            return _in_order(requirement, task.sample(mine, None, sources), task.increments(mine))
+        if requirement.against and requirement.against in scores:
+            theirs = [scores[requirement.against][index] for index in members]
+            sample = comparison(task, scores, requirement.against, members, sources)
+            increments = _judged(theirs) if mine is None else task.increments(mine, theirs)
+            return _in_order(requirement, sample, increments)
     return None
+
+
+def _judged(outcomes: Sequence[Score]) -> list[float]:
+    return [outcome.value for outcome in outcomes if outcome.value is not None]
+
+
+def _in_order(requirement: Requirement, sample: Sample | None, increments: Sequence[float]) -> Sample | None:
+    """The sample as it is, or of an adaptive set the one that may be looked at at any time."""
+    if not requirement.adaptive or not isinstance(sample, Proportion | PairedProportions):
+        return sample
+    return Sequential.of(increments, sample)
+
+
+def decided(line: Line, measured: Measured, champion: bool) -> bool:
+    """Whether the gates say the same of an adaptive set whatever its other examples and all other sets will say.
+
+    Each requirement is decided at the strictest level that Holm's correction can ask of it.
+    """
+    for family in families(line):
+        holding = [r for r in family if r.against != "champion" or champion]
+        for requirement in holding:
+            if requirement.set != measured.set_name:
+                continue
+            sample = sample_of(requirement, {measured.set_name: measured})
+            if sample is None or sample.n < requirement.minimum_n:
+                return False
+            p = sample.p_values(requirement.threshold)
+            if min(p.above.item(), p.below.item()) * len(holding) > requirement.false_pass:
+                return False
+    return True
 
 
 def _evidence(requirement: Requirement, sample: Sample, false_fail: float) -> Evidence:

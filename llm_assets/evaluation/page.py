@@ -4,7 +4,7 @@ Everything a model or a data set said is hostile text here: the template escapes
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -32,6 +32,7 @@ def publish(
     measurements: Sequence[Measurement],
     measured: Sequence[Measured],
     judge_status: JudgeStatus | None = None,
+    saved: Mapping[str, int] | None = None,
 ) -> EvaluationReport:
     """Write samples and page to the store, and make the record that points to them."""
     samples = store.put_files({"samples.parquet": parquet(measured)})
@@ -42,6 +43,7 @@ def publish(
         evidence=evidence_of(request.line, measured),
         samples=samples,
         judge_status=judge_status,
+        saved=dict(saved or {}),
         page=samples,  # the page shows what the gates say of this very report, so it comes second
     )
     gates = [gate.judge(draft) for gate in evaluation_gates(request.line)]
@@ -78,6 +80,7 @@ def render(
         overall=[found for found in report.measurements if found.slice == "all"],
         slices=[found for found in report.measurements if found.slice != "all" and found.against],
         extremes=[(one.set_name, *extremes(one, SHOWN_EXAMPLES)) for one in chats],
+        saved=[(name, request.sets.sets[name].size - left, left) for name, left in report.saved.items()],
         sets=[(one.set_name, one.rows(), [task.sample_score for task in one.tasks]) for one in measured],
         confidence=report.confidence,
         judge=report.judge_status,

@@ -56,11 +56,14 @@ class Proportion(Sample):
         return self._tails(self.scores.sum()[np.newaxis], threshold)
 
     def simulated(self, truth: float, threshold: float, runs: int, random: np.random.Generator) -> PValues:
-        """Of draws with the true mean and, as far as that mean allows, this sample's share of ties."""
+        """Of scores as `drawn`."""
+        return self._tails(self.drawn(truth, runs, random).sum(axis=0), threshold)
+
+    def drawn(self, truth: float, runs: int, random: np.random.Generator) -> Floats:
+        """Scores with this true mean and, as far as that mean allows, this sample's share of ties; shape [n, runs]."""
         ties = min(float(np.mean(self.scores == 0.5)), 2 * min(truth, 1 - truth))
         wins = truth - ties / 2
-        drawn = random.multinomial(self.n, [wins, ties, max(1 - wins - ties, 0.0)], size=runs)
-        return self._tails(drawn[:, 0] + drawn[:, 1] / 2, threshold)
+        return random.choice([1.0, 0.5, 0.0], size=(self.n, runs), p=_shares(wins, ties))
 
     def distance(self, threshold: float) -> float:
         """In standard deviations of a yes-or-no score, smoothed so that no example's absence is certain."""
@@ -119,11 +122,14 @@ class PairedProportions(Sample):
         return _paired_tails(np.array([self.gained]), np.array([self.lost]), self.n, threshold)
 
     def simulated(self, truth: float, threshold: float, runs: int, random: np.random.Generator) -> PValues:
-        """Of draws with this true difference in which as many examples differ as here, or more if it takes more."""
+        """Of differences as `drawn`."""
+        drawn = self.drawn(truth, runs, random)
+        return _paired_tails((drawn > 0).sum(axis=0), (drawn < 0).sum(axis=0), self.n, threshold)
+
+    def drawn(self, truth: float, runs: int, random: np.random.Generator) -> Floats:
+        """Differences with this true mean, of which as many are not 0 as here, or more if it takes more; [n, runs]."""
         differ = max((self.gained + self.lost) / self.n, abs(truth))
-        shares = [(differ + truth) / 2, (differ - truth) / 2, max(1 - differ, 0.0)]
-        drawn = random.multinomial(self.n, shares, size=runs)
-        return _paired_tails(drawn[:, 0], drawn[:, 1], self.n, threshold)
+        return random.choice([1.0, 0.0, -1.0], size=(self.n, runs), p=_shares((differ + truth) / 2, 1 - differ))
 
     def distance(self, threshold: float) -> float:
         """In standard deviations of one example's difference, as if one more had differed."""
@@ -143,6 +149,12 @@ class PairedProportions(Sample):
         if distance(right) >= 0:
             return right
         return float(optimize.brentq(distance, left, right, xtol=1e-13, rtol=1e-14))
+
+
+def _shares(first: float, second: float) -> list[float]:
+    """Three probabilities from two of them, clear of rounding."""
+    first, second = max(first, 0.0), max(second, 0.0)
+    return [first, second, max(1 - first - second, 0.0)]
 
 
 def tango_score(gained: Any, lost: Any, n: int, difference: float) -> Floats:

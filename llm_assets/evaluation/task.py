@@ -93,6 +93,11 @@ class Task(BaseMetric):
         """The score of every sample, in order."""
         return [self._score(example, output) for example, output in zip(examples, outputs, strict=True)]
 
+    def increments(self, scores: Sequence[Score], others: Sequence[Score] | None = None) -> list[float]:
+        """Sample by sample, in order, what `sample` adds up: the scores, or their differences."""
+        mine, theirs = values(scores) or [], values(others or []) or []
+        return mine if others is None else [one - other for one, other in zip(mine, theirs, strict=True)]
+
     def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
         """What to expect of a comparison with a model as good as the one that has these scores, before there is one."""
         return self.sample(scores, scores, sources)

@@ -44,10 +44,13 @@ class WinRate(Task):
         self, scores: Sequence[Score], others: Sequence[Score] | None = None, sources: Sequence[str] | None = None
     ) -> Sample | None:
         """Wins and half the ties, as a proportion; None for one model: nobody wins alone."""
+        outcomes = self.increments(scores, others)
+        return Proportion.of(outcomes) if outcomes else None
+
+    def increments(self, scores: Sequence[Score], others: Sequence[Score] | None = None) -> list[float]:
+        """The outcome on each prompt; none if a score is missing or there is nobody to win against."""
         mine, theirs = values(scores), values(others or [])
-        if not mine or not theirs:
-            return None
-        return Proportion.of([self.outcome(a, b) for a, b in zip(mine, theirs, strict=True)])
+        return [self.outcome(a, b) for a, b in zip(mine, theirs, strict=True)] if mine and theirs else []
 
     def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
         """Two models that win in turn and never tie, which leaves the most to chance."""

@@ -77,9 +77,8 @@ def test_all_that_an_answer_depends_on_is_in_its_key(changed: dict[str, object])
     assert prompt_keys("chat", [example(1, **changed)], 8) != keys(1)
 
 
-def test_kind_length_and_task_are_in_the_key_and_id_and_slices_are_not() -> None:
+def test_kind_and_length_are_in_the_key_and_id_and_slices_are_not() -> None:
     assert prompt_keys("toxicity", [example(1)], 8) != keys(1) != prompt_keys("chat", [example(1)], 9)
-    assert prompt_keys("chat", [example(1)], 8, "another task") != keys(1)
     assert prompt_keys("chat", [example(1, id="x", slices=("language=english",))], 8) == keys(1)
 
 

@@ -14,6 +14,7 @@ from llm_assets.evaluation.assessment import holm
 from llm_assets.evaluation.estimates import Sample
 from llm_assets.evaluation.proportions import PairedProportions, Proportion, unconditional_p_values
 from llm_assets.evaluation.ratios import SAFETY, RatioOfSums
+from llm_assets.evaluation.sequential import Sequential
 
 COUNTS = [(0, 10), (1, 7), (37, 120), (99, 100), (5, 5)]
 TABLES = [(12, 5, 44), (3, 9, 30), (20, 20, 100), (7, 1, 25)]
@@ -235,3 +236,32 @@ def test_simulated_equals_are_called_different_no_more_often_than_stated() -> No
     assert np.mean(found.below <= 0.05) <= 0.05
     moved = RatioOfSums.of(list(gaps), list(tokens), exponential=True, paired=True).simulated(3.0, 1.0, 200, random)
     assert np.mean(moved.above <= 0.05) > 0.95
+
+
+@pytest.mark.parametrize(("truth", "threshold"), [(0.2, 0.2), (0.5, 0.5), (0.9, 0.9)])
+def test_looking_after_every_example_does_not_raise_the_error_rate(truth: float, threshold: float) -> None:
+    share_of = Sequential.planned(Proportion.of([0.0, 1.0] * 100))
+    found = share_of.simulated(truth, threshold, 4000, np.random.default_rng(0))
+    assert np.mean(found.above <= 0.05) <= 0.05
+    assert np.mean(found.below <= 0.05) <= 0.05
+    peeking = np.cumsum(np.random.default_rng(0).uniform(size=(200, 2000)) < truth, axis=0)
+    n = np.arange(1, 201)[:, np.newaxis]
+    exact = stats.binom.sf(peeking - 1, n, threshold)
+    assert np.mean((exact <= 0.05).any(axis=0)) > 0.1  # what an exact test would do if it were looked at as often
+
+
+def test_differences_of_two_models_may_be_looked_at_after_every_example_too() -> None:
+    inner = PairedProportions(30, 30, 150)
+    equal = Sequential.planned(inner).simulated(0.0, 0.0, 4000, np.random.default_rng(0))
+    assert np.mean(equal.above <= 0.05) <= 0.05
+    better = Sequential.planned(inner).simulated(0.25, 0.0, 1000, np.random.default_rng(0))
+    assert np.mean(better.above <= 0.05) > 0.9
+
+
+def test_a_sequential_bound_is_wider_than_the_exact_one_and_where_its_test_turns() -> None:
+    scores = list(np.random.default_rng(0).permutation([1.0] * 37 + [0.0] * 83))
+    exact, sequential = Proportion.of(scores), Sequential.of(scores, Proportion.of(scores))
+    narrow, wide = exact.estimate(0.95), sequential.estimate(0.95)
+    assert wide.low < narrow.low < narrow.value == wide.value < narrow.high < wide.high
+    assert p_above(sequential, wide.low) == pytest.approx(0.05, abs=1e-3)
+    assert p_below(sequential, wide.high) == pytest.approx(0.05, abs=1e-3)

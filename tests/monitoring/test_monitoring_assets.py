@@ -41,7 +41,7 @@ class Bench:
                 "base_model": "none",
                 "data": {"repo": "none", "train": ["chat"]},
                 "evaluation": EvaluationSpec.model_validate({"sets": {"held_out": {"kind": "chat", "path": "x"}}}),
-                "gates": {"perplexity": {"metric": "perplexity", "maximum": 1}},
+                "gates": {"perplexity": {"metric": "perplexity", "value": {"maximum": 100, "minimum_effect": 50}}},
                 "monitoring": MonitoringSpec(minimum_requests=30),
             }
         )
