@@ -125,7 +125,8 @@ class Tracking:
     def register(self, name: str, folder: Path, run_id: str, tags: Mapping[str, str]) -> int:
         """Register the files of a folder as a new version of a model; returns its number.
 
-        The files become artifacts of the MLflow run that trained them; no model is loaded.
+        The files become artifacts of the MLflow run that trained them; no model is loaded. A version of the same files
+        with the same tags, from a run that was cut off before it could say so, is not registered twice.
 
         Raises:
             TrackingError: the registry refuses or can't be reached.
@@ -144,9 +145,12 @@ class Tracking:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 self.client.create_registered_model(name)
-            version = self.client.create_model_version(
-                name, f"{run.info.artifact_uri}/adapter", run.info.run_id, tags=dict(tags)
-            )
+            source = f"{run.info.artifact_uri}/adapter"
+            known = self.client.search_model_versions(f"name = '{name}'")
+            same = [int(each.version) for each in known if each.source == source and dict(each.tags) == dict(tags)]
+            if same:
+                return max(same)
+            version = self.client.create_model_version(name, source, run.info.run_id, tags=dict(tags))
             return int(version.version)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:

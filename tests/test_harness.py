@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llm_assets.data.harness_sets import read_harness_set
-from llm_assets.line import EvaluationSetSpec
+from llm_assets.evaluation_spec import EvaluationSetSpec
 from resources.errors import DataError
 
 pytest.importorskip("lm_eval")

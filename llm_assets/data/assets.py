@@ -13,7 +13,8 @@ from llm_assets.data.dataset import build_dataset, build_evaluation_sets, previe
 from llm_assets.data.functions import function_source
 from llm_assets.data.harness_sets import harness_version
 from llm_assets.data.sources import evaluation_source, training_source
-from llm_assets.line import EvaluationSetSpec, Line
+from llm_assets.evaluation_spec import EvaluationSetSpec
+from llm_assets.line import Line
 from llm_assets.materialize import clear_failures, code_version, computed_once
 from llm_assets.records import DatasetVersion, EvaluationSets, Quarantine, SourceVersion
 from resources.registry import DataRegistry

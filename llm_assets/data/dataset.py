@@ -11,7 +11,8 @@ from llm_assets.data.evaluation_sets import dump_examples, read_examples
 from llm_assets.data.functions import function_source
 from llm_assets.data.harness_sets import read_harness_set
 from llm_assets.data.sources import location
-from llm_assets.line import DataSpec, EvaluationSetSpec, Line
+from llm_assets.evaluation_spec import EvaluationSetSpec
+from llm_assets.line import DataSpec, Line
 from llm_assets.records import DatasetVersion, EvaluationSet, EvaluationSets, SourceVersion
 from resources.errors import DataError
 from resources.registry import DataRegistry

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.data.evaluation_sets import dump_examples
+from llm_assets.evaluation_spec import EvaluationSetSpec
 from llm_assets.harness import FAILED, HarnessTask
-from llm_assets.line import EvaluationSetSpec
 from resources.errors import DataError
 from resources.settings import ROOT, TELEMETRY_OFF
 from resources.store import digest_of, file_digest

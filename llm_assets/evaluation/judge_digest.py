@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from llm_assets.evaluation.chat_judge import prompt_digest
-from llm_assets.line import JudgeSpec
+from llm_assets.evaluation_spec import JudgeSpec
 from resources.errors import ModelError
 from resources.judge import Endpoint
 from resources.store import digest_of, file_digest

@@ -5,7 +5,7 @@ Light and pure, because gates run in every process; how the figures are measured
 
 from typing import NamedTuple
 
-from llm_assets.line import JudgeSpec
+from llm_assets.evaluation_spec import JudgeSpec
 from llm_assets.records import EvaluationReport, JudgeStatus, Rate, Record
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 
 from llm_assets.data.assets import definitions_for
-from llm_assets.line import DataSpec, EvaluationSpec, Line
+from llm_assets.evaluation_spec import EvaluationSpec
+from llm_assets.line import DataSpec, Line
 from llm_assets.materialize import RecordIOManager
 from resources.registry import DataRegistry
 from resources.settings import Settings

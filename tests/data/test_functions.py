@@ -9,7 +9,8 @@ from llm_assets.data.dataset import build_evaluation_sets
 from llm_assets.data.functions import function_source
 from llm_assets.data.sources import evaluation_source
 from llm_assets.demo_registry import make_registry
-from llm_assets.line import EvaluationSpec, Line
+from llm_assets.evaluation_spec import EvaluationSpec
+from llm_assets.line import Line
 from llm_assets.records import EvaluationSets
 from resources.errors import DataError
 from tests.data.small_registry import Stage, failure_of, line_on, write_rows

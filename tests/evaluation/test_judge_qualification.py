@@ -13,7 +13,7 @@ from llm_assets.evaluation.chat_judge import prompt_digest
 from llm_assets.evaluation.judge_digest import ATTACKS, LABELS, judge_digest
 from llm_assets.evaluation.judge_status import Qualification, judge_problem, status_of
 from llm_assets.evaluation.qualification import attacked_pairs, labelled_pairs, lengthened_pairs, qualify
-from llm_assets.line import JudgeSpec
+from llm_assets.evaluation_spec import JudgeSpec
 from llm_assets.records import JudgeStatus, Rate
 from resources.errors import JudgeError
 from resources.store import ArtifactStore

@@ -9,7 +9,8 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from llm_assets.line import EvaluationSpec, Line, MonitoringSpec
+from llm_assets.evaluation_spec import EvaluationSpec
+from llm_assets.line import Line, MonitoringSpec
 from llm_assets.materialize import RecordIOManager
 from llm_assets.monitoring.assets import definitions_for
 from llm_assets.records import DatasetVersion, DriftReport, RequestWindow

@@ -177,6 +177,13 @@ def test_a_registered_model_is_found_by_its_alias_with_its_tags_and_files(bench:
     assert names == {"adapter/adapter_model.safetensors", "adapter/adapter_config.json"}
 
 
+def test_registering_the_same_again_after_a_crash_gives_the_version_that_is_there(bench: Bench, adapter: Path) -> None:
+    bench.run()
+    first = bench.tracking.register("again", adapter, bench.opened[0], {"verdict": "v1"})
+    assert bench.tracking.register("again", adapter, bench.opened[0], {"verdict": "v1"}) == first
+    assert bench.tracking.register("again", adapter, bench.opened[0], {"verdict": "v2"}) == first + 1
+
+
 def test_an_upload_that_was_cut_off_is_completed(bench: Bench, adapter: Path) -> None:
     bench.run()
     bench.tracking.client.log_artifact(bench.opened[0], str(adapter / "adapter_config.json"), "adapter")

@@ -1,0 +1,90 @@
+"""What both assets of this stage hand to their child processes: versions of the code, the judge, the models."""
+
+from typing import Any
+
+from llm_assets.evaluation.judge_digest import judge_digest
+from llm_assets.evaluation.outputs import Subject
+from llm_assets.line import Line
+from llm_assets.materialize import code_version
+from llm_assets.records import BaseModelVersion, Checkpoint, Prompt, Release
+from resources.packaged import locate
+from resources.settings import Settings
+from resources.store import ArtifactStore
+
+FOLDER = "llm_assets/evaluation"
+OUTPUTS_CODE = code_version(
+    "llm_assets/choices.py",
+    "llm_assets/generation.py",
+    "llm_assets/harness.py",
+    "llm_assets/language_model.py",
+    *(f"{FOLDER}/{name}.py" for name in ("answers", "asking", "examples", "outputs")),
+)
+SCORES_CODE = code_version(
+    "llm_assets/data/text.py",
+    *(
+        f"{FOLDER}/{name}.py"
+        for name in (
+            "binary",
+            "chat_judge",
+            "custom",
+            "estimates",
+            "exact_match",
+            "instruction_following",
+            "judge",
+            "lm_eval_task",
+            "mean",
+            "measurements",
+            "multiple_choice",
+            "pairs",
+            "perplexity",
+            "proportions",
+            "qualification",
+            "ratios",
+            "reasoning",
+            "refusal",
+            "sequential",
+            "task",
+            "toxicity",
+            "truthfulness",
+            "win_rate",
+        )
+    ),
+)
+CODE = {"outputs": OUTPUTS_CODE, "scores": SCORES_CODE}
+REPORT_CODE = code_version(
+    FOLDER,
+    "llm_assets/data/text.py",
+    *(f"llm_assets/{name}.py" for name in ("choices", "gate_spec", "gates", "generation", "harness", "language_model")),
+)
+
+
+def judge_of(line: Line, settings: Settings) -> tuple[str, str]:
+    """Folder of the embedding judge's model, empty for a chat judge, and the judge's digest."""
+    spec = line.evaluation.judge
+    folder = locate(spec.embedder, settings.resolve) if spec.kind == "embedding" else None
+    return str(folder or ""), judge_digest(spec, folder)
+
+
+def settings_of(line: Line) -> dict[str, Any]:
+    """What of a line decides what is measured and shown."""
+    return {
+        "gates": {name: gate.model_dump(mode="json") for name, gate in line.gates.items()},
+        "evaluation": line.evaluation.model_dump(mode="json", exclude={"repo", "rev"}),
+    }
+
+
+def subjects_of(
+    store: ArtifactStore,
+    base_model: BaseModelVersion,
+    prompt: Prompt,
+    checkpoint: Checkpoint | None,
+    champion: Release | None,
+) -> dict[str, Subject]:
+    """The models to ask: the base, and of candidate and champion those there are."""
+    subjects = {"base": Subject(base=base_model.files, adapter=None, system=prompt.system)}
+    if checkpoint is not None:
+        subjects["candidate"] = Subject(base=base_model.files, adapter=checkpoint.adapter, system=prompt.system)
+    if champion is not None:
+        system = Prompt.load(store, champion.prompt).system
+        subjects["champion"] = Subject(base=champion.base_files, adapter=champion.adapter, system=system)
+    return subjects
