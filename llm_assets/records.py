@@ -278,6 +278,8 @@ class GateCalibration(Record):
     runs: int
     """Simulated models of each kind, per gate."""
     gates: list[CalibratedGate]
+    plot: Artifact
+    """calibration.png"""
 
 
 class Evidence(Record):

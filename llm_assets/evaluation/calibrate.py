@@ -8,8 +8,10 @@ from dagster_pipes import PipesContext
 from llm_assets.child import Json, serve
 from llm_assets.evaluation.calibration import RUNS, calibrate
 from llm_assets.evaluation.evaluate import Evaluator
+from llm_assets.evaluation.plots import calibration_plot
 from llm_assets.evaluation.request import CalibrationRequest
 from llm_assets.gate_spec import gates_digest
+from llm_assets.plots import png
 from llm_assets.records import GateCalibration
 
 
@@ -20,7 +22,8 @@ def work(request: Json, pipes: PipesContext) -> Json:
     gates = calibrate(parsed.line, measured)
     pipes.log.info(f"calibration: {RUNS} simulated models of each kind judged by {len(gates)} gates")
     policy = gates_digest(parsed.line.gates)
-    return GateCalibration(**parsed.identity.content(), policy=policy, runs=RUNS, gates=gates).content()
+    plot = parsed.store.put_files({"calibration.png": png(calibration_plot(gates))})
+    return GateCalibration(**parsed.identity.content(), policy=policy, runs=RUNS, gates=gates, plot=plot).content()
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def gate_calibration_asset(line: Line) -> dg.AssetsDefinition:
             version=REPORT_CODE,
             compute=calibrate,
             record_type=GateCalibration,
-            describe=describe_calibration,
+            describe=lambda made: describe_calibration(store, made),
         )
 
     return gate_calibration

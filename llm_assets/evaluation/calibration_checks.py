@@ -1,5 +1,6 @@
 """The gates of the gates: each must have the power it promises, and must not pass what it should stop."""
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from llm_assets.gate_spec import gates_digest
 from llm_assets.gates import Gate
 from llm_assets.line import Line
 from llm_assets.records import CalibratedGate, GateCalibration, GateResult, Rate
+from resources.store import ArtifactStore
 
 ASSET = "gate_calibration"
 
@@ -77,9 +79,11 @@ def _way_out(name: str, gates: list[str]) -> str:
     return f"; not to be trusted: {', '.join(gates)}: give more examples"
 
 
-def describe_calibration(calibration: GateCalibration) -> dict[str, Any]:
+def describe_calibration(store: ArtifactStore, calibration: GateCalibration) -> dict[str, Any]:
     """What the UI shows of a calibration."""
+    plot = base64.b64encode((store.path(calibration.plot) / "calibration.png").read_bytes()).decode()
     return {
+        "plot": dg.MetadataValue.md(f"![false passes and false fails of every gate](data:image/png;base64,{plot})"),
         "error_rates": dg.MetadataValue.md(calibration_table(calibration)),
         "simulated_models": calibration.runs,
         "noise": "of the champion beside the base" if calibration.champion else "planned, as there is no champion yet",

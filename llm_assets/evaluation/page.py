@@ -14,7 +14,7 @@ from llm_assets.evaluation.assessment import assess
 from llm_assets.evaluation.checks import evaluation_gates
 from llm_assets.evaluation.evidence import evidence_of
 from llm_assets.evaluation.judge_status import judge_figures
-from llm_assets.evaluation.plots import requirement_plot
+from llm_assets.evaluation.plots import calibration_plot, requirement_plot
 from llm_assets.evaluation.request import EvaluationRequest
 from llm_assets.evaluation.samples import Measured, extremes, parquet
 from llm_assets.plots import curve_plot, png, svg
@@ -75,6 +75,7 @@ def render(
         gates=gates,
         assessments=assess(request.line, report),
         calibration=request.calibration,
+        calibration_plot=Markup(svg(calibration_plot(request.calibration.gates))),
         gate_plot=Markup(svg(requirement_plot(assess(request.line, report)))),
         curve_plot=Markup(svg(curve_plot(curve))),
         overall=[found for found in report.measurements if found.slice == "all"],

@@ -1,14 +1,15 @@
-"""The report's own plot. Only the evaluation's child process imports this module (matplotlib)."""
+"""The plots of gates: what they measured, and how often they err. Only child processes import this (matplotlib)."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import PercentFormatter
 
 from llm_assets.evaluation.assessment import Assessment
 from llm_assets.gate_spec import ALL
 from llm_assets.plots import plain
-from llm_assets.records import Evidence
+from llm_assets.records import CalibratedGate, Evidence
 
 COLOURS = {"PASS": "#2e7d32", "FAIL": "#c62828", "INCONCLUSIVE": "#ef6c00", "ERROR": "#6a1b9a"}
 
@@ -46,3 +47,25 @@ def _draw(axis: Any, one: Assessment, evidence: Evidence) -> None:
     title = f"{one.outcome}   {value:.3g} [{low:.3g}, {high:.3g}]"
     axis.set_title(title, fontsize=8, loc="right", pad=2, color=colour)
     plain(axis, ("top", "right", "left"))
+
+
+def calibration_plot(gates: Sequence[CalibratedGate]) -> Any:
+    """Two panels with a row per gate: how often it errs either way, with bounds, and what it states (dashed)."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 0.45 * len(gates) + 1.1), layout="constrained", sharey=True)
+    kinds = (("false pass", "false_pass"), ("false fail", "false_fail"))
+    for axis, (title, name) in zip(axes, kinds, strict=True):
+        rates = [getattr(gate, name) for gate in gates]
+        stated = [getattr(gate, f"stated_{name}") for gate in gates]
+        for row, (rate, promise) in enumerate(zip(rates, stated, strict=True)):
+            colour = COLOURS["FAIL" if rate.low > promise else "PASS" if rate.value <= promise else "INCONCLUSIVE"]
+            axis.plot([rate.low, rate.high], [row, row], color=colour, lw=5, solid_capstyle="butt", alpha=0.6)
+            axis.plot([rate.value], [row], "o", color=colour, ms=6)
+            axis.plot([promise, promise], [row - 0.4, row + 0.4], color="#333333", ls="--", lw=1.2)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlim(0, min(1.02, 1.25 * max([*stated, *(rate.high for rate in rates)], default=1)))
+        axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.set_yticks(range(len(gates)), [gate.gate.replace("_", " ") for gate in gates], fontsize=8)
+        axis.tick_params(axis="x", labelsize=7)
+        plain(axis)
+    axes[0].invert_yaxis()
+    return figure

@@ -97,4 +97,4 @@ def make_calibration(line: Line, **changed: Any) -> GateCalibration:
         for name, spec in line.gates.items()
     ]
     parts = dict.fromkeys(("base_model", "prompt", "evaluation_sets", "judge"), "x")
-    return GateCalibration(**parts, champion="", policy=gates_digest(line.gates), runs=2000, gates=gates)
+    return GateCalibration(**parts, champion="", policy=gates_digest(line.gates), runs=2000, gates=gates, plot=NOTHING)

@@ -118,13 +118,13 @@ def test_the_page_refers_to_nothing_outside_of_itself(page: str) -> None:
     assert "@import" not in page
 
 
-def test_the_page_says_what_every_gate_said_and_shows_both_plots(page: str) -> None:
+def test_the_page_says_what_every_gate_said_and_shows_its_plots(page: str) -> None:
     text = Page(page).text
     for name, outcome in (("beats_base", "PASS"), ("wins", "INCONCLUSIVE"), ("clean", "ERROR"), ("keeps_up", "ERROR")):
         assert name in text
         assert outcome in text
     assert "1 of 4 pass" in text
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     assert IDENTITY["checkpoint"] in text
 
 
