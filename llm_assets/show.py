@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from llm_assets.line import load_line
-from llm_assets.records import EvaluationReport, Release, Verdict
+from llm_assets.records import EvaluationReport, GateResult, Release, Verdict
 from llm_assets.release_log import champion
 from resources.errors import PlatformError
 from resources.serving import LocalServing
@@ -52,8 +52,15 @@ def _perplexities(report: EvaluationReport) -> list[str]:
 
 def _gates(verdict: Verdict) -> list[str]:
     width = max(len(gate.gate) for gate in verdict.gates)
-    rows = [f"  {gate.outcome:12} {gate.gate:{width}}  {gate.reason}" for gate in verdict.gates]
+    rows = [f"  {gate.outcome:12} {gate.gate:{width}}  {gate.reason}{_error_rates(gate)}" for gate in verdict.gates]
     return [f"Gates    {sum(g.passed for g in verdict.gates)} of {len(verdict.gates)} pass", *rows]
+
+
+def _error_rates(gate: GateResult) -> str:
+    """How often a calibrated gate errs; empty for one that has no chance in it."""
+    if gate.false_pass is None or gate.false_fail is None:
+        return ""
+    return f" Errs: {gate.false_pass.value:.1%} pass wrongly, {gate.false_fail.value:.1%} fail wrongly."
 
 
 def _names(store: ArtifactStore, release: Release, report: EvaluationReport) -> list[str]:

@@ -88,7 +88,7 @@ class Evaluator:
         measurements: list[Measurement] = []
         for name in self.examples:
             one, given = self._scored(name)
-            for task in one.tasks:
+            for task in one.tasks if "candidate" in self.request.subjects else ():
                 measurements += self._measurements(task, name, given[task.name], one.scores[task.name])
             measured.append(one)
         self.log(

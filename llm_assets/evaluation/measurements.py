@@ -31,8 +31,8 @@ def measure(
     measured is absent, never NaN.
 
     Args:
-        scores: model (`base`, and of `candidate` and `champion` those there are) -> its scores, in the order of the
-            examples; of a pairwise task: opponent -> the candidate's outcomes against it.
+        scores: model (`base`, `candidate`, `champion` if there is one) -> its scores, in the order of the examples; of
+            a pairwise task: opponent -> the candidate's outcomes against it.
         confidence: of each bound.
     """
     found = []
@@ -44,7 +44,7 @@ def measure(
             metric = task.name if model == "candidate" else f"{model}_{task.name}"
             found.append(_measurement(task.sample(own, None, sources), confidence, metric, set_name, name))
         for against in OPPONENTS:
-            if against in chosen and (task.pairwise or "candidate" in chosen):
+            if against in chosen:
                 compared = comparison(task, scores, against, members, sources)
                 found.append(_measurement(compared, confidence, task.name, set_name, name, against))
     return [measurement for measurement in found if measurement is not None]
