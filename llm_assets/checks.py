@@ -27,6 +27,7 @@ def check_result(result: GateResult) -> dg.AssetCheckResult:
             "outcome": result.outcome,
             "required": result.bound,
             **{name: value for name, value in figures.items() if value is not None},
+            **({"details": dg.MetadataValue.md(result.details)} if result.details else {}),
         },
     )
 

@@ -366,6 +366,8 @@ class GateResult(Record):
     bound: str = ""
     """What is required, for example `>= 0.5`."""
     n: int | None = None
+    details: str = ""
+    """More for people, as Markdown, where one sentence is not enough."""
     advisory: bool = False
     """Shown, but never in the way."""
     false_pass: Rate | None = None

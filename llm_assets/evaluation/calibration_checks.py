@@ -56,19 +56,24 @@ def _judge(
     if worst is None:
         return GateResult(gate=name, asset=ASSET, outcome="PASS", reason="every gate of the line only advises.")
     rate, stated = figures(worst)
-    reason = f"{_sentences(gates, name, figures)}{_way_out(name, above or (unsure if strict else []))}."
-    return GateResult.model_validate(
-        {"gate": name, "asset": ASSET, "outcome": outcome, "reason": reason, "bound": f"<= {stated:g}", "n": rate.n}
-        | rate.model_dump(exclude={"n"})
+    kept = len(gates) - len(above) - (len(unsure) if strict else 0)
+    closest = f"{kept} of {len(gates)} gates keep what they state; closest is {_sentence(name, worst, rate, stated)}"
+    return GateResult(
+        gate=name,
+        asset=ASSET,
+        outcome=outcome,  # type: ignore[arg-type]
+        reason=f"{closest}{_way_out(name, above or (unsure if strict else []))}.",
+        details=calibration_table(calibration),
+        bound=f"<= {stated:g}",
+        **rate.model_dump(),
     )
 
 
-def _sentences(gates: list[CalibratedGate], name: str, figures: Callable[[CalibratedGate], tuple[Rate, float]]) -> str:
+def _sentence(name: str, gate: CalibratedGate, rate: Rate, stated: float) -> str:
     if name == "power":
-        parts = [f"{g.gate} {g.power:.1%} of {1 - g.stated_false_fail:.0%} at n = {g.n}" for g in gates]
-    else:
-        parts = [f"{g.gate} {figures(g)[0].value:.1%} of {figures(g)[1]:.0%}" for g in gates]
-    return ", ".join(parts)
+        good = f"{gate.power:.1%} of models that are good enough (n = {gate.n})"
+        return f"{gate.gate}, which passes {good}, {1 - stated:.0%} stated"
+    return f"{gate.gate}, which passes {rate.value:.1%} of models at its threshold, {stated:.0%} stated"
 
 
 def _way_out(name: str, gates: list[str]) -> str:
@@ -101,7 +106,7 @@ def calibration_table(calibration: GateCalibration) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     rows = [
-        f"| {g.gate} | {g.n} | {cell(g.false_pass)} | {g.stated_false_pass:.0%} | {cell(g.false_fail)} "
+        f"| {g.gate} | {g.n} | {g.power:.1%} | {cell(g.false_pass)} | {g.stated_false_pass:.0%} | {cell(g.false_fail)} "
         f"| {g.stated_false_fail:.0%} | {cell(g.identical)} |"
         for g in calibration.gates
     ]

@@ -193,7 +193,10 @@ def test_gates_that_keep_their_promise_let_the_training_start() -> None:
     found = outcomes(LINE, make_calibration(LINE))
     assert found["power"].passed
     assert found["false_pass"].passed
-    assert "beats_base 90.0% of 80% at n = 50" in found["power"].reason
+    assert "4 of 4 gates keep what they state" in found["power"].reason
+    assert "passes 90.0% of models that are good enough (n = 50), 80% stated" in found["power"].reason
+    for gate in LINE.gates:
+        assert f"| {gate} | 50 | 90.0% |" in found["power"].details
 
 
 @pytest.mark.parametrize(("false_fail", "outcome"), [(0.3, "FAIL"), (0.195, "INCONCLUSIVE"), (0.18, "PASS")])
@@ -211,7 +214,7 @@ def test_a_weak_gate_that_advises_stops_nothing() -> None:
 def test_a_gate_that_surely_passes_too_much_is_not_to_be_trusted() -> None:
     found = outcomes(LINE, make_calibration(LINE, clean={"false_pass": rate(0.08)}))["false_pass"]
     assert found.outcome == "FAIL"
-    assert "clean 8.0% of 5%" in found.reason
+    assert "clean, which passes 8.0% of models at its threshold, 5% stated" in found.reason
 
 
 def test_a_calibration_of_other_gates_or_without_a_slice_is_an_error() -> None:

@@ -145,6 +145,7 @@ def test_like_requests_pass_and_strange_ones_drift(bench: Bench) -> None:
     metadata = _metadata(strange, "drift_report")
     assert len(metadata["plot"].value) < 100_000
     page = Path(str(metadata["report_path"].value)).read_text()
+    assert metadata["report"].value == bench.settings.report_url(bench.report(strange).page.digest, "drift.html")
     assert "<svg" in page
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
