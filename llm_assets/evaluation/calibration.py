@@ -84,7 +84,9 @@ def _fixed_sample(requirement: Requirement, sets: Mapping[str, Measured]) -> Sam
         if not requirement.against:
             return task.sample(base, None, sources)
         if "champion" not in one.scores[task.name]:
-            return task.planned(base, sources)
+            planned = task.planned(base, sources)
+            unknown = requirement.against == "champion" and isinstance(planned, PairedProportions)
+            return PairedProportions.unknown(planned.n) if unknown and planned else planned
         champion = [one.scores[task.name]["champion"][index] for index in members]
         return task.sample(champion, base, sources)
     return None

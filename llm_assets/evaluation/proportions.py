@@ -104,6 +104,12 @@ class PairedProportions(Sample):
         differ = math.ceil(len(scores) * rate * (1 - rate))
         return cls(differ, differ, len(scores))
 
+    @classmethod
+    def unknown(cls, n: int) -> Self:
+        """What to expect of two equals that are not known, such as a champion before the first release: right half
+        of the time each, which leaves them the most to differ in."""
+        return cls.planned([0.5] * n)
+
     @property
     def method(self) -> str:  # type: ignore[override]
         """Which test."""

@@ -80,6 +80,15 @@ def test_identical_models_never_pass_a_gate_for_better_ones_above_its_rate() -> 
     assert found["not_worse"].identical.value == pytest.approx(found["not_worse"].power, abs=0.05)
 
 
+def test_a_champion_that_is_not_known_yet_is_planned_with_the_most_noise() -> None:
+    kept = {"maximum": 0.3, "minimum_effect": 0.3}
+    never_toxic = measured()
+    never_toxic[1].scores["toxicity"]["base"] = [Score(0.0)] * N
+    line = make_line(base=change("toxicity", "base", **kept), champion=change("toxicity", "champion", **kept))
+    found = {gate.gate: gate for gate in calibrate(line, never_toxic)}
+    assert found["champion"].power < found["base"].power == 1.0
+
+
 def test_the_power_of_a_lone_share_is_that_of_the_binomial_test() -> None:
     found = rates(make_line(clean=GATES["clean"]))["clean"]
     most = stats.binom.ppf(0.05, N, 0.2) - 1
