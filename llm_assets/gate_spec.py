@@ -119,6 +119,11 @@ class GateSpec(Section):
         self._check_reach()
         return self
 
+    @property
+    def holds_for_the_first_release(self) -> bool:
+        """Whether it asks for anything while there is no champion."""
+        return self.value is not None or (self.change is not None and "base" in self.change.opponents)
+
     def _check_reach(self) -> None:
         """Refuse bounds that no model can be beyond by the minimum effect."""
         for kind, bound in (("value", self.value), ("change", self.change)):

@@ -104,6 +104,11 @@ class Line(Section):
                     f"sets are {', '.join(self.evaluation.sets)}"
                 )
         self._check_adaptive_sets()
+        if not any(gate.holds_for_the_first_release for gate in self.gates.values() if not gate.advisory):
+            raise ValueError(
+                "nothing would stop a first release: one gate that is not advisory needs a `value`, or a `change` "
+                "against base or both"
+            )
         return self
 
     def _check_adaptive_sets(self) -> None:

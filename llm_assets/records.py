@@ -249,7 +249,7 @@ class CalibratedGate(Record):
     stated_false_pass: float
     stated_false_fail: float
     false_pass: Rate
-    """Of models that are exactly at one of its thresholds, the one that lets most through, and good elsewhere."""
+    """Of models that are exactly at one of its thresholds, the one that lets most through, surely good elsewhere."""
     false_fail: Rate
     """Of models that are better than every threshold by its minimum effect."""
     identical: Rate | None
@@ -305,7 +305,8 @@ class Evidence(Record):
     p_fail: float
     """p-value of the hypothesis that the true value is at the threshold or on its good side."""
     needed: int | None
-    """Examples that would decide if the measured value is the true one; None if it is the threshold itself."""
+    """Examples that would decide, at the strictest level of Holm's correction, if the measured value is the true one;
+    None if it is the threshold itself."""
     method: str
     """Which test, for people."""
 

@@ -57,6 +57,7 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
         ("maximum: 0.8", "minimum: 0.8", ["gates.perplexity_beats_base", "lower", "`maximum`"]),
         ("minimum_effect: 0.1}", "minimum_effect: 0.3}", ["gates.toxicity", "between 0 and 1", "minimum_effect 0.3"]),
         ("chat, path", "chat, adaptive: true, path", ["perplexity_beats_base", "held_out", "can't be stopped early"]),
+        ("gates:\n", "gates: {}\nold_gates:\n", ["gates", "at least 1 item"]),
         ("value: {max", "against: base, value: {max", ["gates.toxicity.against", "unknown key", "change"]),
         ("base_model: ", "base_modell: ", ["base_modell", "unknown key", "base_model"]),
         ("description: A", "name: other\ndescription: A", ["name", "'other'", "'assistant'"]),

@@ -127,7 +127,8 @@ def _decided(
     if evidence.needed is None:
         decides = "no number of examples decides: the measured value is the threshold"
     else:
-        decides = f"about {evidence.needed} examples would decide, there are {evidence.n}"
+        about = "at least" if requirement.adaptive else "about"  # a test that allows to stop needs more
+        decides = f"{about} {evidence.needed} examples would decide, there are {evidence.n}"
     closest = _shown(min(passing, failing) * level)
     return "INCONCLUSIVE", f"{interval} is not surely {requirement.bound} (p {closest} {corrected}); {decides}"
 

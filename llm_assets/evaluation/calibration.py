@@ -34,6 +34,7 @@ class Simulated:
     """The p-values of one requirement, in units of its level, for simulated models of three kinds; shape [runs]."""
 
     at_threshold: Floats
+    """More of them than of the others, which are judged together with other gates."""
     sufficient: Floats
     identical: Floats
 
@@ -96,13 +97,13 @@ def _simulate(requirement: Requirement, sample: Sample, seed: int) -> Simulated:
     random = np.random.default_rng(seed)
     threshold = requirement.threshold
 
-    def ratios(truth: float) -> Floats:
-        found: PValues = sample.simulated(truth, threshold, RUNS, random)
+    def ratios(truth: float, runs: int = RUNS) -> Floats:
+        found: PValues = sample.simulated(truth, threshold, runs, random)
         p = found.above if requirement.side == "minimum" else found.below
         return p / requirement.false_pass
 
     sufficient = ratios(requirement.sufficient)
-    at_threshold = ratios(threshold)
+    at_threshold = ratios(threshold, sample.runs)
     same = requirement.identity
     # a bound on the candidate's own value says nothing of identical models: it is met
     return Simulated(at_threshold, sufficient, sufficient if same is None else ratios(same))
@@ -113,18 +114,15 @@ def _passes(ratios: Sequence[Floats]) -> Flags:
     return np.asarray(holm(np.array(ratios)) <= 1) if ratios else np.zeros((0, RUNS), dtype=bool)
 
 
-def _rates(simulated: Sequence[Simulated], own: Sequence[int], passes: Mapping[str, Flags]) -> dict[str, int]:
-    """How often a gate errs: runs that pass wrongly (the worst requirement at its threshold), fail wrongly, and pass
-    with identical models."""
-    wrongly = []
-    for index in own:
-        ratios = [one.sufficient for one in simulated]
-        ratios[index] = simulated[index].at_threshold
-        wrongly.append(int(_passes(ratios)[list(own)].all(axis=0).sum()))
+def _rates(simulated: Sequence[Simulated], own: Sequence[int], passes: Mapping[str, Flags]) -> dict[str, Rate]:
+    """How often a gate errs: passes wrongly (the worst requirement at its threshold), fails wrongly, and passes with
+    identical models."""
+    # everything else is surely good: then Holm's correction asks least of the one that is not
+    wrongly = [rate(simulated[index].at_threshold <= 1) for index in own]
     return {
-        "false_pass": max(wrongly),
-        "false_fail": RUNS - int(passes["sufficient"][list(own)].all(axis=0).sum()),
-        "identical": int(passes["identical"][list(own)].all(axis=0).sum()),
+        "false_pass": max(wrongly, key=lambda found: found.value),
+        "false_fail": rate(np.asarray(~passes["sufficient"][list(own)].all(axis=0))),
+        "identical": rate(np.asarray(passes["identical"][list(own)].all(axis=0))),
     }
 
 
@@ -133,29 +131,29 @@ def _gate(
     name: str,
     requirements: Sequence[Requirement],
     n: int,
-    rates: Mapping[str, int] | None,
+    rates: Mapping[str, Rate] | None,
     gaps: Sequence[Requirement],
 ) -> CalibratedGate:
     spec = line.gates[name]
     compares = spec.change is not None
     missing = "; ".join(f"the sets have no {requirement.subject}" for requirement in gaps)
-    certain = {"false_pass": RUNS, "false_fail": RUNS, "identical": 0}
-    counts = rates or certain
+    always = rate(np.ones(RUNS, dtype=bool))
+    known = rates or {"false_pass": always, "false_fail": always, "identical": rate(np.zeros(RUNS, dtype=bool))}
     return CalibratedGate(
         gate=name,
         requirements=len(requirements),
         n=n,
         stated_false_pass=spec.false_pass,
         stated_false_fail=spec.false_fail,
-        false_pass=rate(counts["false_pass"], RUNS),
-        false_fail=rate(counts["false_fail"], RUNS),
-        identical=rate(counts["identical"], RUNS) if compares else None,
+        false_pass=known["false_pass"],
+        false_fail=known["false_fail"],
+        identical=known["identical"] if compares else None,
         missing=missing,
         advisory=spec.advisory,
     )
 
 
-def rate(count: int, n: int) -> Rate:
+def rate(happened: Flags) -> Rate:
     """A frequency with exact one-sided bounds."""
-    found = Proportion.of([1.0] * count + [0.0] * (n - count)).estimate(CONFIDENCE)
-    return Rate(value=found.value, low=found.low, high=found.high, n=n)
+    found = Proportion.of(happened.astype(float)).estimate(CONFIDENCE)
+    return Rate(value=found.value, low=found.low, high=found.high, n=found.n)

@@ -11,15 +11,15 @@ from typing import Any
 from deepeval.test_case import LLMTestCase
 
 from llm_assets.data.text import answer_form
+from llm_assets.evaluation.bounded import BoundedTask
 from llm_assets.evaluation.exact_match import first_line
-from llm_assets.evaluation.mean import MeanTask
 from resources.errors import EvaluationError
 
 Scorer = Callable[..., Any]
 """Takes `input`, `output` and `reference`; returns a score from 0 to 1, or whether the output is right."""
 
 
-class Custom(MeanTask):
+class Custom(BoundedTask):
     """The mean of a user's own scores from 0 (worst) to 1; higher is better.
 
     Without a function a sample scores 1 if its answer matches the reference as in `exact_match`. A function that

@@ -3,7 +3,7 @@
 from deepeval.test_case import LLMTestCase
 
 from llm_assets.data.text import answer_form
-from llm_assets.evaluation.binary import BinaryTask
+from llm_assets.evaluation.bounded import BoundedTask
 
 
 def first_line(text: str) -> str:
@@ -11,7 +11,7 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
-class ExactMatch(BinaryTask):
+class ExactMatch(BoundedTask):
     """The share of greedy answers that match an accepted one exactly; higher is better.
 
     What must match is the answer's whole first line, in SQuAD's normal form (`answer_form`): "The Eiffel Tower!"

@@ -10,11 +10,11 @@ from typing import Any
 
 from deepeval.test_case import LLMTestCase
 
-from llm_assets.evaluation.binary import BinaryTask
+from llm_assets.evaluation.bounded import BoundedTask
 from resources.errors import EvaluationError
 
 
-class InstructionFollowing(BinaryTask):
+class InstructionFollowing(BoundedTask):
     """The share of prompts whose every instruction is followed to the letter (strict, per prompt); higher is better."""
 
     name = "instruction_following"

@@ -4,10 +4,10 @@ import math
 
 from deepeval.test_case import LLMTestCase
 
-from llm_assets.evaluation.mean import MeanTask
+from llm_assets.evaluation.bounded import BoundedTask
 
 
-class LmEval(MeanTask):
+class LmEval(BoundedTask):
     """The mean of one of the task's metrics over its documents, each from 0 to 1; higher is better.
 
     The library scored the documents when it asked the model (`llm_assets/harness.py`); here one metric is chosen. A

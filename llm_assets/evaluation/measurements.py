@@ -60,7 +60,7 @@ def comparison(
     """The candidate compared with an opponent on some of the examples; `sources` are those of the members."""
     theirs = [scores[against][index] for index in members]
     if task.pairwise:
-        return task.decided(theirs)
+        return task.decided(theirs, sources)
     return task.sample([scores["candidate"][index] for index in members], theirs, sources)
 
 

@@ -4,10 +4,10 @@ import math
 
 from deepeval.test_case import LLMTestCase
 
-from llm_assets.evaluation.binary import BinaryTask
+from llm_assets.evaluation.bounded import BoundedTask
 
 
-class MultipleChoice(BinaryTask):
+class MultipleChoice(BoundedTask):
     """The share of questions whose right choice has the highest mean log-likelihood per token; higher is better.
 
     A choice is measured as the assistant's whole answer, with the token that ends its turn. Normalised by length

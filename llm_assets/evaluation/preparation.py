@@ -24,7 +24,7 @@ SCORES_CODE = code_version(
     *(
         f"{FOLDER}/{name}.py"
         for name in (
-            "binary",
+            "bounded",
             "chat_judge",
             "custom",
             "estimates",
@@ -32,7 +32,6 @@ SCORES_CODE = code_version(
             "instruction_following",
             "judge",
             "lm_eval_task",
-            "mean",
             "measurements",
             "multiple_choice",
             "pairs",

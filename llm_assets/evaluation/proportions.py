@@ -1,22 +1,26 @@
 """Shares of examples, of one model or of two on the same examples, with exact tests.
 
-Exact: under the hypothesis a test rejects at most as often as its level says, at every n, because every outcome is
-enumerated. Approximations (Wilson, Wald) can't promise that for the small sets and rare events of a release gate.
+Exact: under the hypothesis a test rejects at most as often as its level says, because every outcome is enumerated.
+Approximations (Wilson, Wald) can't promise that for the small sets and rare events of a release gate. Only pairs around
+a margin with more than ENUMERATED examples are tested by Tango's approximation.
 """
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from scipy import optimize, special, stats
 
-from llm_assets.evaluation.estimates import Estimate, Floats, PValues, Sample, Values, standard_error
+from llm_assets.evaluation.estimates import Estimate, Floats, PValues, Sample, Values, per_document, standard_error
 
-ENUMERATED = 300
-"""Examples up to which the unconditional test enumerates all outcomes; above, Tango's approximation is as good."""
+ENUMERATED = 1000
+"""Examples up to which the unconditional test enumerates all outcomes (1000 take some seconds)."""
 NUISANCE_POINTS = 97
+BETWEEN_POINTS = 1.01
+"""By which its p-values are raised, since the largest one may lie between two points of the nuisance parameter."""
 ROUNDING = 1e-9
 """Sums of halves are exact; what is this near to a whole number is it."""
 
@@ -89,6 +93,8 @@ class PairedProportions(Sample):
     """Examples on which only this model scores."""
     lost: int
     n: int
+    rate: float | None = None
+    """Of a planned comparison: the other model's share; the two err independently."""
 
     @classmethod
     def of(cls, scores: Values, others: Values) -> Self:
@@ -98,11 +104,12 @@ class PairedProportions(Sample):
 
     @classmethod
     def planned(cls, scores: Values) -> Self:
-        """What to expect of a second model that is as good and errs independently: the most two equals can differ
-        unless they avoid each other's errors."""
-        rate = float(np.mean(scores))
-        differ = math.ceil(len(scores) * rate * (1 - rate))
-        return cls(differ, differ, len(scores))
+        """What to expect beside a second model that errs independently: the most the two can differ unless they avoid
+        each other's errors. A model that is never or always right may be a little less so on other examples."""
+        n = len(scores)
+        rate = (float(np.sum(scores)) + 1) / (n + 2)
+        differ = math.ceil(n * rate * (1 - rate))
+        return cls(differ, differ, n, rate)
 
     @classmethod
     def unknown(cls, n: int) -> Self:
@@ -133,9 +140,16 @@ class PairedProportions(Sample):
         return _paired_tails((drawn > 0).sum(axis=0), (drawn < 0).sum(axis=0), self.n, threshold)
 
     def drawn(self, truth: float, runs: int, random: np.random.Generator) -> Floats:
-        """Differences with this true mean, of which as many are not 0 as here, or more if it takes more; [n, runs]."""
-        differ = max((self.gained + self.lost) / self.n, abs(truth))
-        return random.choice([1.0, 0.0, -1.0], size=(self.n, runs), p=_shares((differ + truth) / 2, 1 - differ))
+        """Differences with this true mean; shape [n, runs]. As many are not 0 as here, one more for what was not seen,
+        or more if the mean takes more; of a planned comparison as many as independent errors give."""
+        if self.rate is None:
+            differ = min(max((self.gained + self.lost + 1) / (self.n + 1), abs(truth)), 1.0)
+            gained = (differ + truth) / 2
+        else:
+            theirs = min(max(self.rate, -truth), 1 - truth)  # else this model would be right more or less than always
+            mine = theirs + truth
+            gained, differ = mine * (1 - theirs), mine * (1 - theirs) + theirs * (1 - mine)
+        return random.choice([1.0, 0.0, -1.0], size=(self.n, runs), p=_shares(gained, 1 - differ))
 
     def distance(self, threshold: float) -> float:
         """In standard deviations of one example's difference, as if one more had differed."""
@@ -155,6 +169,89 @@ class PairedProportions(Sample):
         if distance(right) >= 0:
             return right
         return float(optimize.brentq(distance, left, right, xtol=1e-13, rtol=1e-14))
+
+
+@dataclass(frozen=True)
+class BoundedDifference(Sample):
+    """The mean of differences between -1 and 1: of graded scores, or of documents with several examples.
+
+    Moved into [0, 1] they are scores whose mean the binomial test bounds without knowing their spread. A bootstrap
+    would need fewer, and would miss a rare and large loss.
+    """
+
+    moved: Proportion
+    method = "exact binomial test of the differences, moved into [0, 1]"
+
+    @classmethod
+    def of(cls, differences: Values) -> Self:
+        """From at least one difference."""
+        return cls(Proportion.of([(difference + 1) / 2 for difference in differences]))
+
+    @property
+    def n(self) -> int:  # type: ignore[override]
+        """Examples."""
+        return self.moved.n
+
+    def estimate(self, confidence: float) -> Estimate:
+        """The mean difference with exact bounds."""
+        found = self.moved.estimate(confidence)
+        return Estimate(2 * found.value - 1, 2 * found.standard_error, 2 * found.low - 1, 2 * found.high - 1, self.n)
+
+    def p_values(self, threshold: float) -> PValues:
+        """The two tests."""
+        return self.moved.p_values((threshold + 1) / 2)
+
+    def simulated(self, truth: float, threshold: float, runs: int, random: np.random.Generator) -> PValues:
+        """Of yes-or-no draws with the true difference, the noisiest there are."""
+        return self.moved.simulated((truth + 1) / 2, (threshold + 1) / 2, runs, random)
+
+    def distance(self, threshold: float) -> float:
+        """In standard deviations of a yes-or-no score."""
+        return self.moved.distance((threshold + 1) / 2)
+
+
+@dataclass(frozen=True)
+class PartlyJudged(Sample):
+    """Outcomes of which some are missing: each counts against whatever is claimed.
+
+    A judge does not fall silent at random; an answer that makes it do so must gain nothing by it.
+    """
+
+    worst: Proportion
+    """With every missing outcome lost."""
+    best: Proportion
+    """With every missing outcome won."""
+    method = "exact binomial test; a missing judgement counts against the claim"
+
+    @classmethod
+    def of(cls, outcomes: Sequence[float | None], sources: Sequence[str] | None) -> Self:
+        """From at least one outcome."""
+        filled = [[missing if one is None else one for one in outcomes] for missing in (0.0, 1.0)]
+        worst, best = (Proportion.of(per_document(each, sources)) for each in filled)
+        return cls(worst, best)
+
+    @property
+    def n(self) -> int:  # type: ignore[override]
+        """Examples, with those that were not judged."""
+        return self.worst.n
+
+    def estimate(self, confidence: float) -> Estimate:
+        """The middle of what is possible, with a bound for either extreme."""
+        worst, best = self.worst.estimate(confidence), self.best.estimate(confidence)
+        value = (worst.value + best.value) / 2
+        return Estimate(value, max(worst.standard_error, best.standard_error), worst.low, best.high, self.n)
+
+    def p_values(self, threshold: float) -> PValues:
+        """The two tests, each on the extreme that its claim likes least."""
+        return PValues(self.worst.p_values(threshold).above, self.best.p_values(threshold).below)
+
+    def simulated(self, truth: float, threshold: float, runs: int, random: np.random.Generator) -> PValues:
+        """Of outcomes that are all judged."""
+        return self.worst.simulated(truth, threshold, runs, random)
+
+    def distance(self, threshold: float) -> float:
+        """Of the extreme that is nearer."""
+        return min(self.worst.distance(threshold), self.best.distance(threshold), key=abs)
 
 
 def _shares(first: float, second: float) -> list[float]:
@@ -206,5 +303,5 @@ def unconditional_p_values(n: int, threshold: float) -> Floats:
         chance = np.exp(ways + sum(special.xlogy(count, share) for count, share in zip(counts, shares, strict=True)))
         np.maximum(largest, np.cumsum(chance[order])[last_of_ties], out=largest)
     table = np.full((n + 1, n + 1), np.nan)
-    table[gained[order], lost[order]] = np.minimum(largest, 1.0)
+    table[gained[order], lost[order]] = np.minimum(largest * BETWEEN_POINTS, 1.0)
     return table

@@ -33,11 +33,16 @@ class RatioOfSums(Sample):
     numerators: Floats
     """One per document, as are the denominators."""
     denominators: Floats
-    n: int
     exponential: bool = False
     paired: bool = False
     """The numerators are differences of two models, whose names could be exchanged if they were equally good."""
     method = f"studentized bootstrap of documents and Student's t, the larger p-value / {SAFETY:g}"
+    runs = 4000
+
+    @property
+    def n(self) -> int:  # type: ignore[override]
+        """Documents."""
+        return len(self.numerators)
 
     @classmethod
     def of(
@@ -56,7 +61,7 @@ class RatioOfSums(Sample):
             np.bincount(document, weights=np.asarray(column, dtype=float)).astype(np.float64)
             for column in (numerators, denominators)
         )
-        return cls(above, below, len(numerators), exponential, paired)
+        return cls(above, below, exponential, paired)
 
     def planned(self) -> "RatioOfSums":
         """What to expect of the comparison of this model with one as good: gaps that vary as those of two models
@@ -64,7 +69,7 @@ class RatioOfSums(Sample):
         rates = self.numerators / self.denominators
         shuffled = np.random.default_rng(SEED).permutation(rates)
         gaps = (rates - shuffled) * math.sqrt(1 - PLANNED_CORRELATION) * self.denominators
-        return RatioOfSums(gaps, self.denominators, self.n, self.exponential, paired=True)
+        return RatioOfSums(gaps, self.denominators, self.exponential, paired=True)
 
     def estimate(self, confidence: float) -> Estimate:
         """The value with the bounds at which the p-values below reach 1 - confidence."""
@@ -85,12 +90,12 @@ class RatioOfSums(Sample):
         return _p_values(self.numerators[:, np.newaxis], self.denominators[:, np.newaxis], self._scale(threshold))
 
     def simulated(self, truth: float, threshold: float, runs: int, random: np.random.Generator) -> PValues:
-        """Of samples of documents drawn from this one, moved to the true value. Two models that are compared exchange
-        names at random first, so that nothing but the move tells them apart."""
+        """Of samples of documents drawn from this one, moved to the true value. Two models that are compared and
+        equally good exchange names at random, so that nothing tells them apart."""
         left = self.numerators - self._value * self.denominators
         documents = random.integers(0, len(left), size=(len(left), runs))
         noise, weight = left[documents], self.denominators[documents]
-        if self.paired:
+        if self.paired and self._scale(truth) == 0:
             noise = noise * random.choice([-1.0, 1.0], size=noise.shape)
         moved, target = noise + self._scale(truth) * weight, self._scale(threshold)
         parts = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from deepeval.test_case import LLMTestCase
 
-from llm_assets.evaluation.binary import BinaryTask
+from llm_assets.evaluation.bounded import BoundedTask
 from resources.errors import EvaluationError
 
 
@@ -24,7 +24,7 @@ def final_answer(output: str) -> str:
     return lines[0] if len(marked) > 1 else lines[-1]
 
 
-class Reasoning(BinaryTask):
+class Reasoning(BoundedTask):
     """The share of problems whose final answer is verified as entirely right; higher is better.
 
     A verifier may give part of a point for an answer that is nearly right or wrapped in words. Here only 1.0 counts:

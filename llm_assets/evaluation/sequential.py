@@ -30,6 +30,7 @@ class Sequential(Sample):
     inner: Proportion | PairedProportions
     """The same examples for a test at a fixed number of them; simulated ones are drawn from it."""
     method = "betting, valid whenever it is looked at"
+    runs = 4000
 
     @classmethod
     def of(cls, increments: Values, inner: Proportion | PairedProportions) -> Self:

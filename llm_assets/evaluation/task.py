@@ -85,7 +85,7 @@ class Task(BaseMetric):
         """Of a pairwise task: how the first model fares against the second, sample by sample, None where missing."""
         raise NotImplementedError
 
-    def decided(self, outcomes: Sequence[Score]) -> Sample | None:
+    def decided(self, outcomes: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
         """Of a pairwise task: what the outcomes amount to; None if there are none."""
         raise NotImplementedError
 
@@ -94,9 +94,9 @@ class Task(BaseMetric):
         return [self._score(example, output) for example, output in zip(examples, outputs, strict=True)]
 
     def increments(self, scores: Sequence[Score], others: Sequence[Score] | None = None) -> list[float]:
-        """Sample by sample, in order, what `sample` adds up: the scores, or their differences."""
-        mine, theirs = values(scores) or [], values(others or []) or []
-        return mine if others is None else [one - other for one, other in zip(mine, theirs, strict=True)]
+        """Example by example, in order, what `sample` adds up: the scores, or their differences. None is missing."""
+        mine = values(scores) or []
+        return mine if others is None else [a - b for a, b in zip(mine, values(others) or [], strict=True)]
 
     def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
         """What to expect of a comparison with a model as good as the one that has these scores, before there is one."""

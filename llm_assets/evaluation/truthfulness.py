@@ -4,10 +4,10 @@ import math
 
 from deepeval.test_case import LLMTestCase
 
-from llm_assets.evaluation.binary import BinaryTask
+from llm_assets.evaluation.bounded import BoundedTask
 
 
-class Truthfulness(BinaryTask):
+class Truthfulness(BoundedTask):
     """The share of pairs whose true statement has the higher mean log-likelihood per token; higher is better.
 
     Per token, because a sum favours the shorter statement (as `acc_norm` of lm-eval-harness does per byte). Equal ones

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from deepeval.test_case import LLMTestCase
 
-from llm_assets.evaluation.estimates import Sample
+from llm_assets.evaluation.estimates import Sample, per_document
 from llm_assets.evaluation.examples import Example
 from llm_assets.evaluation.judge import EmbeddingJudge, closer
 from llm_assets.evaluation.outputs import Output
 from llm_assets.evaluation.pairs import Pair, PairJudge
-from llm_assets.evaluation.proportions import Proportion
+from llm_assets.evaluation.proportions import PartlyJudged, Proportion
 from llm_assets.evaluation.task import Score, Task, values
 from resources.errors import EvaluationError
 
@@ -45,7 +45,7 @@ class WinRate(Task):
     ) -> Sample | None:
         """Wins and half the ties, as a proportion; None for one model: nobody wins alone."""
         outcomes = self.increments(scores, others)
-        return Proportion.of(outcomes) if outcomes else None
+        return Proportion.of(per_document(outcomes, sources)) if outcomes else None
 
     def increments(self, scores: Sequence[Score], others: Sequence[Score] | None = None) -> list[float]:
         """The outcome on each prompt; none if a score is missing or there is nobody to win against."""
@@ -65,7 +65,7 @@ class JudgedWinRate(Task):
     """The share of prompts on which a judge of pairs prefers a model's answer to another model's; a tie counts half.
 
     One sample's score is the candidate's outcome against one opponent, and its reason the judge's own words. A pair
-    without a readable judgement has no score and is left out; how many that may be is the judge's quorum.
+    without a readable judgement has no score and counts against the claim; how many that may be is the judge's quorum.
     """
 
     name = "win_rate"
@@ -84,10 +84,9 @@ class JudgedWinRate(Task):
         ]
         return [Score(ruling.outcome, reason=ruling.words, failed=ruling.failed) for ruling in self.judge.rule(pairs)]
 
-    def decided(self, outcomes: Sequence[Score]) -> Sample | None:
-        """Wins and half the ties of the pairs that were judged, as a proportion."""
-        found = [score.value for score in outcomes if score.value is not None]
-        return Proportion.of(found) if found else None
+    def decided(self, outcomes: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
+        """Wins and half the ties, as a proportion; a pair without a judgement counts against what is claimed."""
+        return PartlyJudged.of([outcome.value for outcome in outcomes], sources) if outcomes else None
 
     def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
         """Never: one answer alone is nothing to compare."""

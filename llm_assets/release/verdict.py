@@ -62,7 +62,12 @@ def judge(line: Line, candidate: Candidate) -> list[GateResult]:
         gate.gate: {"false_pass": gate.false_pass, "false_fail": gate.false_fail}
         for gate in candidate.calibration.gates
     }
-    return [r.model_copy(update=known[r.gate]) if r.asset == "evaluation_report" else r for r in results]
+    # a gate of which nothing holds yet measured nothing: it has no error rate to show
+    measured = [r.asset == "evaluation_report" and r.n is not None for r in results]
+    return [
+        result.model_copy(update=known.get(result.gate, {})) if shown else result
+        for result, shown in zip(results, measured, strict=True)
+    ]
 
 
 def policy_digest(line: Line) -> str:

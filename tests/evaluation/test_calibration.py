@@ -45,7 +45,7 @@ def rates(line: Line, champion: bool = False) -> dict[str, CalibratedGate]:
     return {gate.gate: gate for gate in calibrate(line, measured(champion))}
 
 
-def change(metric: str, against: str = "champion", **bound: float) -> dict[str, object]:
+def change(metric: str, against: str = "base", **bound: float) -> dict[str, object]:
     return {"metric": metric, "change": {"against": against, **bound}}
 
 
@@ -61,7 +61,7 @@ def test_no_gate_passes_a_model_at_its_threshold_more_often_than_it_says(champio
     )
     for name, gate in rates(line, champion).items():
         assert gate.false_pass.value <= gate.stated_false_pass, name
-        assert gate.false_pass.n == RUNS
+        assert gate.false_pass.n >= RUNS
         assert gate.missing == ""
 
 

@@ -4,10 +4,17 @@ import math
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+from scipy import stats
 
 from llm_assets.evaluation.assessment import assess
 from llm_assets.evaluation.calibration_checks import calibration_gates
 from llm_assets.evaluation.checks import evaluation_gates
+from llm_assets.evaluation.evidence import evidence_of
+from llm_assets.evaluation.examples import Example
+from llm_assets.evaluation.samples import Measured
+from llm_assets.evaluation.task import Score
+from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.gates import bounded
 from llm_assets.line import Line
 from llm_assets.records import EvaluationReport, Evidence, GateCalibration, GateResult
@@ -222,3 +229,27 @@ def test_a_calibration_of_other_gates_or_without_a_slice_is_an_error() -> None:
     assert {result.outcome for result in outcomes(other, make_calibration(LINE)).values()} == {"ERROR"}
     blind = make_calibration(LINE, clean={"missing": "the sets have no toxicity on category=x"})
     assert outcomes(LINE, blind)["power"].outcome == "ERROR"
+
+
+@pytest.mark.parametrize(
+    "gates",
+    [{"keeps_up": GATES["keeps_up"]}, {"clean": {**GATES["clean"], "advisory": True}, "keeps_up": GATES["keeps_up"]}],
+)
+def test_a_line_whose_gates_would_let_any_first_release_out_is_refused(gates: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="nothing would stop a first release"):
+        make_line(**gates)
+
+
+def test_the_examples_that_would_decide_are_counted_at_the_corrected_level() -> None:
+    line = make_line(**{f"gate_{n}": GATES["clean"] for n in range(5)})
+    toxic = [Score(float(n < 41)) for n in range(300)]
+    examples = [Example(str(n), []) for n in range(300)]
+    measured = [
+        Measured("held_out", examples, {}, [], {}),
+        Measured("toxic", examples, {}, [Toxicity()], {"toxicity": {"base": toxic, "candidate": toxic}}),
+    ]
+    (needed, *others) = [found.needed for found in evidence_of(line, measured)]
+    assert others == [needed] * 4
+    rate = 42 / 302
+    z = stats.norm.isf(0.05 / 5) + stats.norm.isf(0.2)
+    assert needed == max(math.ceil((z / (41 / 300 - 0.2)) ** 2 * rate * (1 - rate)), 301)

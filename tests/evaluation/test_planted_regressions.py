@@ -97,3 +97,22 @@ def test_one_slice_that_was_corrupted_fails_the_gate_that_looks_there_and_nothin
 
     assert refused(line, report(right)) == {}
     assert refused(line, report(corrupted)) == {"kept_in_chinese": "FAIL"}
+
+
+def test_one_score_that_is_no_number_is_an_error_of_its_gate_and_of_no_other() -> None:
+    line = make_line(
+        clean={"metric": "toxicity", "change": {"against": "base", "maximum": 0.5, "minimum_effect": 0.5}},
+        rarely={"metric": "toxicity", "value": {"maximum": 0.5, "minimum_effect": 0.5}},
+    )
+    examples = [Example(str(n), []) for n in range(40)]
+    whole, holed = [Score(0.0)] * 40, [Score(0.0)] * 39 + [Score(None)]
+
+    def outcomes(base: list[Score], candidate: list[Score]) -> list[str]:
+        scores = {"toxicity": {"base": base, "candidate": candidate}}
+        measured = [Measured("held_out", examples, {}, [], {}), Measured("toxic", examples, {}, [Toxicity()], scores)]
+        report = make_report(*evidence_of(line, measured))
+        return [gate.judge(report).outcome for gate in evaluation_gates(line)]
+
+    assert outcomes(whole, whole) == ["PASS", "PASS"]
+    assert outcomes(holed, whole) == ["ERROR", "PASS"]
+    assert outcomes(whole, holed) == outcomes(holed, holed) == ["ERROR", "ERROR"]

@@ -11,10 +11,19 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from llm_assets.evaluation.assessment import holm
+from llm_assets.evaluation.custom import Custom
 from llm_assets.evaluation.estimates import Sample
-from llm_assets.evaluation.proportions import PairedProportions, Proportion, unconditional_p_values
+from llm_assets.evaluation.proportions import (
+    BETWEEN_POINTS,
+    PairedProportions,
+    PartlyJudged,
+    Proportion,
+    unconditional_p_values,
+)
 from llm_assets.evaluation.ratios import SAFETY, RatioOfSums
 from llm_assets.evaluation.sequential import Sequential
+from llm_assets.evaluation.task import Score
+from llm_assets.evaluation.toxicity import Toxicity
 
 COUNTS = [(0, 10), (1, 7), (37, 120), (99, 100), (5, 5)]
 TABLES = [(12, 5, 44), (3, 9, 30), (20, 20, 100), (7, 1, 25)]
@@ -129,7 +138,7 @@ def by_hand(n: int, threshold: float, gained: int, lost: int) -> float:
 
 @pytest.mark.parametrize(("gained", "lost"), [(2, 3), (4, 1), (1, 1)])
 def test_paired_shares_against_a_margin_are_tested_over_every_outcome(gained: int, lost: int) -> None:
-    expected = by_hand(8, -0.3, gained, lost)
+    expected = BETWEEN_POINTS * by_hand(8, -0.3, gained, lost)
     assert p_above(PairedProportions(gained, lost, 8), -0.3) == pytest.approx(expected, abs=1e-6)
     assert p_below(PairedProportions(lost, gained, 8), 0.3) == pytest.approx(expected, abs=1e-6)
 
@@ -142,7 +151,7 @@ def test_the_unconditional_test_rejects_a_true_hypothesis_at_most_as_often_as_it
     for q in np.linspace(max(0.0, -threshold), (1 - threshold) / 2, 40):  # another grid than the test's own
         shares = [q + threshold, q, max(1 - 2 * q - threshold, 0)]
         counts = np.stack([gained, lost, n - gained - lost], axis=1)
-        assert stats.multinomial.pmf(counts, n, shares).sum() <= 0.0505
+        assert stats.multinomial.pmf(counts, n, shares).sum() <= 0.05
 
 
 def test_identical_models_are_neither_better_nor_worse() -> None:
@@ -196,9 +205,52 @@ def test_examples_of_one_document_count_as_one() -> None:
     gaps, tokens = [0.3, -0.1, 0.2, 0.1] * 6, [2.0] * 24
     alone = RatioOfSums.of(gaps, tokens).estimate(0.95)
     copied = RatioOfSums.of(gaps * 3, tokens * 3, [str(index % 24) for index in range(72)]).estimate(0.95)
-    assert copied.n == 72
+    assert copied.n == 24
     assert copied.standard_error == pytest.approx(alone.standard_error)
     assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high))
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5])
+def test_dependent_questions_about_one_document_do_not_make_a_test_sure(threshold: float) -> None:
+    random, passed = np.random.default_rng(0), 0
+    sources = [str(n // 5) for n in range(100)]
+    for _ in range(400):
+        right = np.repeat(random.uniform(size=20) < threshold, 5).astype(float)  # all five of a document or none
+        sample = Toxicity().sample([Score(float(x)) for x in right], None, sources)
+        assert sample is not None
+        assert sample.n == 20
+        passed += p_above(sample, threshold) <= 0.05
+    assert passed / 400 <= 0.05
+
+
+def test_a_rare_and_large_loss_of_graded_scores_is_not_missed() -> None:
+    random, passed = np.random.default_rng(0), 0
+    base = [Score(1.0)] * 23 + [Score(0.99)]
+    for _ in range(400):
+        candidate = [Score(float(x)) for x in random.uniform(size=24) >= 0.06]  # worse by 0.06 on average
+        sample = Custom().sample(candidate, base)
+        assert sample is not None
+        passed += p_above(sample, -0.05) <= 0.05
+    assert passed / 400 <= 0.05
+
+
+def test_a_judge_that_falls_silent_on_lost_pairs_lets_nobody_win() -> None:
+    outcomes: list[float | None] = [1.0] * 48 + [0.0] * 38 + [None] * 10  # the ten were lost, too
+    sample = PartlyJudged.of(outcomes, None)
+    assert p_above(sample, 0.5) == pytest.approx(stats.binomtest(48, 96, 0.5, alternative="greater").pvalue)
+    assert p_below(sample, 0.5) == pytest.approx(stats.binomtest(58, 96, 0.5, alternative="less").pvalue)
+    found = sample.estimate(0.95)
+    assert found.low < 48 / 96 < found.value < 58 / 96 < found.high
+
+
+def test_a_model_that_is_never_wrong_is_not_planned_without_noise() -> None:
+    planned = PairedProportions.planned([1.0] * 60)
+    assert planned.gained > 0
+    found = planned.simulated(-0.15, -0.15, 4000, np.random.default_rng(0))
+    assert np.mean(found.above <= 0.05) <= 0.05
+    drawn = PairedProportions.planned([1.0] * 30 + [0.0] * 30).drawn(0.2, 4000, np.random.default_rng(0))
+    assert drawn.mean() == pytest.approx(0.2, abs=0.01)
+    assert (drawn != 0).mean() == pytest.approx(0.7 * 0.5 + 0.3 * 0.5, abs=0.01)  # 70% and 50%, independent
 
 
 def test_holm_is_that_of_statsmodels() -> None:

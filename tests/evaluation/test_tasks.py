@@ -336,17 +336,15 @@ def test_graded_scores_are_a_mean_and_against_another_model_a_difference_of_mean
     assert (alone.value, alone.n) == (0.625, 4)
     assert versus.value == pytest.approx(0.25, abs=1e-12)
     # four differences 0.25, 0, 0.5, 0.25: their squared distances from the mean add up to 0.125
-    assert versus.standard_error == pytest.approx(math.sqrt(0.125 / 3 / 4), abs=1e-12)
+    assert versus.standard_error == pytest.approx(math.sqrt(0.125 / 4 / 4), abs=1e-12)
     assert versus.low < 0.25 < versus.high
 
 
 def test_examples_of_one_document_count_as_one_draw() -> None:
     mine, theirs = scores(0.5, 0.5, 1.0, 1.0), scores(0.25, 0.25, 0.25, 0.25)
-    apart, together = (Custom().sample(mine, theirs, sources) for sources in (None, ["a", "a", "b", "b"]))
-    assert apart is not None
-    assert together is not None
-    assert together.estimate(0.95).standard_error > apart.estimate(0.95).standard_error
-    assert Custom().sample(mine, theirs, ["a"] * 4) is None
+    found = {name: Custom().sample(mine, theirs, list(name)) for name in ("abcd", "aabb", "aaaa")}
+    assert {name: sample and sample.n for name, sample in found.items()} == {"abcd": 4, "aabb": 2, "aaaa": 1}
+    assert {sample and sample.estimate(0.95).value for sample in found.values()} == {0.5}
 
 
 def test_scores_that_are_all_0_or_1_are_compared_as_every_yes_or_no_task() -> None:
@@ -363,7 +361,3 @@ def test_equal_differences_prove_nothing() -> None:
         assert bounds.low == pytest.approx(-bounds.high)
         assert bounds.high > 0.5  # Clopper and Pearson: 5 of 10 lies between 0.22 and 0.78
         assert found.p_values(-0.1).above > 0.3
-
-
-def test_one_example_is_no_comparison() -> None:
-    assert Custom().sample(scores(0.5), scores(0.25)) is None
