@@ -1,8 +1,9 @@
 """What a run says on a terminal: one line per step and result, a failure as its message, no event dump."""
 
 import logging
+import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import dagster as dg
 
@@ -20,12 +21,30 @@ class _Lines(logging.Formatter):
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         text = _event_text(event) if event is not None else f"{meta.get('orig_message') or record.getMessage()}"
-        step = str(meta.get("step_key") or "").replace("__", "/")
+        what = _asset(event) or str(meta.get("step_key") or "").replace("__", "/")
         clock = self.formatTime(record, "%H:%M:%S")
-        line = f"{clock} {step}: {text}" if step else f"{clock} {text}"
+        line = f"{clock} {what}: {text}" if what else f"{clock} {text}"
         if not self.colours:
             return line
-        return f"{BAD if record.levelno >= logging.ERROR else QUIET}{line}{END}"
+        return f"{BAD if record.levelno >= logging.ERROR or _stops(event) else QUIET}{line}{END}"
+
+
+def _asset(event: Any) -> str:
+    """The asset that an event is about: a step may make several."""
+    kind = event.event_type_value if event is not None else ""
+    if kind == "ASSET_MATERIALIZATION":
+        return str(event.event_specific_data.materialization.asset_key.to_user_string())
+    if kind == "ASSET_CHECK_EVALUATION":
+        return str(event.event_specific_data.asset_key.to_user_string())
+    return ""
+
+
+def _stops(event: Any) -> bool:
+    """Whether an event is a gate's refusal."""
+    if event is None or event.event_type_value != "ASSET_CHECK_EVALUATION":
+        return False
+    evaluation = event.event_specific_data
+    return bool(not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR)
 
 
 def _event_text(event: Any) -> str:
@@ -50,6 +69,12 @@ def _innermost(error: Any) -> str:
     return error.message.strip() if error else ""
 
 
+def _repeats_a_gate(event: Any) -> bool:
+    """Whether a step failed only because of a blocking gate, whose own sentence is on the line above."""
+    error = getattr(event.event_specific_data, "error", None)
+    return bool(event.event_type_value == "STEP_FAILURE" and error and error.cls_name == "DagsterAssetCheckFailedError")
+
+
 class _Relevant(logging.Filter):
     """Of Dagster's own events: results, gates and failures. Of everything else: INFO and above."""
 
@@ -60,7 +85,7 @@ class _Relevant(logging.Filter):
         meta = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         if event is not None:
-            return event.event_type_value in self.SHOWN
+            return event.event_type_value in self.SHOWN and not _repeats_a_gate(event)
         text = str(meta.get("orig_message") or record.getMessage())
         return record.levelno >= logging.INFO and not text.startswith(self.PLUMBING)
 
@@ -69,8 +94,20 @@ class _Relevant(logging.Filter):
 def console_logger(_: dg.InitLoggerContext) -> logging.Logger:
     """The console of runs on a terminal and in a run worker's log."""
     logger = logging.Logger("console", level=logging.DEBUG)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_terminal())
     handler.setFormatter(_Lines(colours=sys.stderr.isatty()))
     handler.addFilter(_Relevant())
     logger.addHandler(handler)
     return logger
+
+
+def _terminal() -> TextIO:
+    """Standard error as it is before the steps begin.
+
+    While steps run, Dagster sends descriptor 2 to a file and mirrors it with a `tail` that it ends at once, so that a
+    last line, the reason of a failure, may never be seen. A copy of the descriptor is not redirected.
+    """
+    try:
+        return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="replace")
+    except (OSError, AttributeError):  # there is none, or one without a descriptor
+        return sys.stderr
