@@ -86,6 +86,7 @@ def test_rollback_goes_back_to_the_release_before(bench: Workbench) -> None:
     refused = bench.run_job("tiny_rollback")
     assert refused.returncode == 1
     assert "no release to go back to" in refused.stdout
+    assert "Stack Trace" not in refused.stdout
 
 
 def test_a_second_line_has_its_own_graph_and_runs_beside_the_first(bench: Workbench) -> None:

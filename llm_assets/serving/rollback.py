@@ -2,11 +2,12 @@
 
 import dagster as dg
 
+from llm_assets.jobs import CONSOLE
 from llm_assets.line import Line
 from llm_assets.materialize import RECORD, clear_failures
-from llm_assets.records import Deployment
+from llm_assets.records import Deployment, Release
 from llm_assets.release.guard import verify_release
-from llm_assets.release_log import champion, previous
+from llm_assets.release_log import champion, history, previous
 from llm_assets.serving import deploy
 from resources.errors import GuardError
 from resources.serving import LocalServing
@@ -49,6 +50,7 @@ def rollback_job(line: Line) -> dg.JobDefinition:
         name=f"{line.name}_rollback",
         description=f"Production of {line.name} goes back to the previous release.",
         tags={"line": line.name},
+        config=CONSOLE,
     )
     def rollback() -> None:
         roll_back()
@@ -68,7 +70,16 @@ def rolled_back(
     with serving.locked(line.name):
         release, leaving = previous(store, line.name), champion(store, line.name)
         if release is None:
-            served = f"only {leaving.name} was ever promoted" if leaving else "nothing was ever promoted"
-            raise GuardError(f"{line.name} has no release to go back to: {served}.")
+            raise GuardError(f"{line.name} has no release to go back to: {_no_way_back(store, line.name, leaving)}.")
         verify_release(store, signer, release)
         return deploy.serve(serving, store, tracking, line, release, deploy.PROBE, "rolled_back")
+
+
+def _no_way_back(store: ArtifactStore, line: str, leaving: Release | None) -> str:
+    if leaving is None:
+        return "nothing was ever promoted"
+    promoted = [entry["name"] for entry in history(store, line) if entry["event"] == "promoted"]
+    undone = ", ".join(sorted({name for name in promoted if name != leaving.name}))
+    if not undone:
+        return f"only {leaving.name} was ever promoted"
+    return f"{leaving.name}, which serves, was promoted first, and {undone} after it already rolled back"

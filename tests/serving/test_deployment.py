@@ -243,6 +243,11 @@ class TestTheLifeOfALine:
         record = str(event.asset_materialization.metadata[RECORD].value)
         assert Deployment.load(platform.store, record).release == platform.releases[0].digest
 
+    def test_past_the_first_release_a_rollback_is_refused_and_says_what_was_undone(self, platform: Platform) -> None:
+        said = failure(platform.roll_back())
+        assert "assistant-v1, which serves, was promoted first, and assistant-v2 after it already rolled back" in said
+        assert platform.served() == "assistant-v1"
+
     def test_a_rollback_to_a_release_that_fails_its_check_changes_nothing(
         self, platform: Platform, monkeypatch: pytest.MonkeyPatch
     ) -> None:
