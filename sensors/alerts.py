@@ -51,7 +51,7 @@ def _alerts_of(instance: dg.DagsterInstance, ended: EndedRun, line: str) -> list
             )
         )
     if ended.failed and belongs_to(run, line):
-        text = f"{_why(instance, run)}\nRun {run.run_id}."
+        text = f"{_why(instance, run, line)}\nRun {run.run_id}."
         found.append(Alert(id=f"run:{run.run_id}", line=line, title=f"{line}: {_title(run)} failed", text=text))
     return found
 
@@ -63,8 +63,8 @@ def _title(run: dg.DagsterRun) -> str:
     return f"a run of {assets or 'checks'}"
 
 
-def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """The message of the first step that failed, or of the run itself."""
+def _why(instance: dg.DagsterInstance, run: dg.DagsterRun, line: str) -> str:
+    """The message of the first step that failed, or of the run itself; of a step that a gate stopped, the gate's."""
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     for entry in instance.all_logs(run.run_id, of_type=kinds):
         event = entry.dagster_event
@@ -73,6 +73,8 @@ def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
         if event.event_type == dg.DagsterEventType.RUN_FAILURE:
             return event.message or "the run failed."
         failure = event.step_failure_data
+        if failure.error and failure.error.cls_name == "DagsterAssetCheckFailedError":
+            return " ".join(f"Gate {one.check_name}: {one.description}" for one in failed_checks(instance, run, line))
         described = failure.user_failure_data.description if failure.user_failure_data else None
         message = described or (failure.error.message.strip() if failure.error else "") or event.message
         return f"{event.step_key}: {message}"

@@ -60,7 +60,9 @@ def test_a_failed_gate_and_its_run_are_told_of_once_also_after_a_restart_without
     watch.cursor = None
     assert sorted(watch.tick()) == expected
     text = watch.path.read_text()
-    assert "3 rows, required >= 20" in text
+    stopped = next(alert for alert in map(json.loads, text.splitlines()) if "job" in alert["title"])
+    assert stopped["text"].startswith("Gate volume: FAIL: 3 rows, required >= 20.\nRun ")
+    assert "DagsterAssetCheckFailedError" not in text
     assert runs.instance.get_run_records(limit=1)[0].dagster_run.run_id in text
 
 
