@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import click
 import dagster as dg
 
 from llm_assets.data.assets import definitions_for as data
@@ -18,6 +19,7 @@ from llm_assets.serving.rollback import rollback_job
 from llm_assets.training.assets import definitions_for as training
 from resources.compute import Compute
 from resources.console import console_logger
+from resources.errors import LineError, SettingsError
 from resources.notifier import Notifier
 from resources.registry import DataRegistry
 from resources.serving import LocalServing
@@ -69,7 +71,14 @@ def build_definitions(settings: Settings, overrides: Mapping[str, Any] | None = 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What Dagster loads."""
+    """What Dagster loads.
+
+    Raises:
+        ClickException: a line file or a setting is wrong. Dagster's commands print it as one sentence.
+    """
     for name, value in TELEMETRY_OFF.items():
         os.environ.setdefault(name, value)
-    return build_definitions(Settings.from_env())
+    try:
+        return build_definitions(Settings.from_env())
+    except (LineError, SettingsError) as error:
+        raise click.ClickException(str(error)) from None

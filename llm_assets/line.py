@@ -227,7 +227,7 @@ def load_line(path: Path) -> Line:
         line = Line.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(_explain(problem) for problem in error.errors())
-        raise LineError(f"{path}: {problems}.") from error
+        raise LineError(f"{path}: {problems}.") from None  # it says all of it already
     if line.name != path.stem:
         raise LineError(f"{path}: name: found {line.name!r}, allowed is the file's own name {path.stem!r}.")
     return line

@@ -1,5 +1,8 @@
 """Line files: what a user edits is checked, and a mistake is named with file, key, found and allowed."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +83,14 @@ def test_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:
 def test_a_folder_without_lines_is_an_error_not_an_empty_platform(tmp_path: Path) -> None:
     with pytest.raises(LineError, match="holds no"):
         load_lines(tmp_path)
+
+
+def test_a_wrong_line_is_one_sentence_on_the_command_line(tmp_path: Path) -> None:
+    path = edited(tmp_path, "base_model: ", "base_modell: ")
+    environ = {**os.environ, "LLM_LINES": str(tmp_path), "LLM_HOME": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    command = [str(Path(sys.executable).parent / "dagster"), "job", "execute", "-f", "definitions.py", "-j", "x"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    [said] = done.stderr.splitlines()
+    assert said.startswith(f"Error: {path}: ")
+    assert "base_modell: unknown key" in said
