@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,8 @@ DRIFT_CODE = code_version(FOLDER, "llm_assets/plots.py", "llm_assets/evaluation/
 
 def definitions_for(line: Line) -> dg.Definitions:
     """Assets and the check of one line's monitoring."""
+    # A check per hour needs what Dagster calls a preview, and says so on every start of every process.
+    warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", dg.PreviewWarning)
     return dg.Definitions(assets=[_request_window(line), _drift_report(line)], asset_checks=[drift_check(line, HOURS)])
 
 
