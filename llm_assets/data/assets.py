@@ -30,7 +30,7 @@ EXAM_CODE = ("llm_assets/data/functions.py", "llm_assets/data/harness_sets.py", 
 def definitions_for(line: Line) -> dg.Definitions:
     """Assets and checks of one line's data stage."""
     # Observable source assets are beta in name only: Dagster would say so on every start of every process.
-    warnings.filterwarnings("ignore", "Function `observable_source_asset`", dg.BetaWarning)
+    warnings.filterwarnings("ignore", "Function `multi_observable_source_asset`", dg.BetaWarning)
     return dg.Definitions(
         assets=[_source_dataset(line), _evaluation_sets(line), _dataset(line)],
         asset_checks=[
@@ -40,13 +40,17 @@ def definitions_for(line: Line) -> dg.Definitions:
     )
 
 
-def _source_dataset(line: Line) -> dg.SourceAsset:
-    @dg.observable_source_asset(
-        key=[line.name, "source_dataset"],
+def _source_dataset(line: Line) -> dg.AssetsDefinition:
+    spec = dg.AssetSpec(
+        [line.name, "source_dataset"],
         group_name=GROUP,
+        owners=line.owners,
+        kinds={"dvc", "git"},
         description=f"Training data in the registry {line.data.repo}, revision {line.data.rev}, as DVC recorded it.",
-        tags={"dagster/kind/dvc": "", "dagster/kind/git": ""},
     )
+
+    # the form for several assets, since the one for a single asset takes no owners
+    @dg.multi_observable_source_asset(name=f"{line.name}__source_dataset", specs=[spec])
     def source_dataset(
         registry: dg.ResourceParam[DataRegistry], settings: dg.ResourceParam[Settings]
     ) -> dg.ObserveResult:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_assets.data.assets import definitions_for
 from llm_assets.data.checks import dataset_gates, evaluation_set_gates
 from llm_assets.data.sources import evaluation_source, training_source
 from llm_assets.demo_registry import publish
@@ -191,6 +192,13 @@ def test_contaminated_rows_are_no_breach_of_the_contract(stage: Stage, tmp_path:
 
 def test_no_evaluation_set_is_not_enough() -> None:
     assert not any(gate.judge(EvaluationSets(objects={}, sets={})).passed for gate in evaluation_set_gates())
+
+
+def test_every_asset_of_the_stage_is_owned_by_whom_the_line_names(tmp_path: Path) -> None:
+    assets = definitions_for(line_on(tmp_path)).assets or ()
+    owners = {spec.key.path[-1]: list(spec.owners) for asset in assets for spec in asset.specs}
+    names = ("source_dataset", "evaluation_sets", "dataset", "quarantine")
+    assert owners == {name: ["team:tests"] for name in names}
 
 
 def test_importing_the_stage_loads_nothing_heavy() -> None:
