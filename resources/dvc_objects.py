@@ -61,7 +61,7 @@ def fetch(files: Any, unit: Unit, target: Path, name: str) -> None:
     try:
         files.get(f"/{unit.path}", str(target), recursive=True, cache=True)
     except FileNotFoundError as error:
-        raise _missing(unit, name) from error
+        raise _missing(unit, name, str(error.filename)) from error
     except (DvcException, DataIndexDirError, OSError) as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise _missing(unit, name) from error
@@ -74,9 +74,11 @@ def fetch(files: Any, unit: Unit, target: Path, name: str) -> None:
     _verify(unit, target, name)
 
 
-def _missing(unit: Unit, name: str) -> DataError:
+def _missing(unit: Unit, name: str, file: str = "") -> DataError:
+    """Names the file if DVC did: with a folder's list of files gone, too, nobody knows what was in it."""
+    what = file if file.startswith(f"{unit.path}/") else "an object"
     return DataError(
-        f"{name}: an object of {unit.path} ({unit.hash}) is not in the DVC remote; run `dvc push` where it was added."
+        f"{name}: {what} of {unit.path} ({unit.hash}) is not in the DVC remote; run `dvc push` where it was added."
     )
 
 
