@@ -128,6 +128,10 @@ def test_the_page_says_what_every_gate_said_and_shows_both_plots(page: str) -> N
     assert IDENTITY["checkpoint"] in text
 
 
+def test_sentences_do_not_run_together(page: str) -> None:
+    assert ", which serves. A gate passes on a test" in " ".join(Page(page).text.split())
+
+
 def test_the_page_says_how_often_each_gate_errs(page: str) -> None:
     text = " ".join(Page(page).text.split())
     assert "How often these gates err" in text
