@@ -31,8 +31,10 @@ lint: .venv/.ready ## ruff and mypy
 bench: .venv/.ready ## beside its peers, into benchmarks/results.md; NAME=eval-prefix runs one, MODEL=folder on a model
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(MODEL),--model "$(MODEL)") $(if $(SIZE),--size $(SIZE))
 
-ui: setup ## dagster dev on this checkout's instance
-	@$(BIN)/dagster dev -w workspace.yaml
+ui: setup ## dagster dev on this checkout's instance, and the pages that its links to reports open
+	@$(BIN)/python -m resources.reports &
+	trap "kill $$! 2> /dev/null || :" EXIT
+	$(BIN)/dagster dev -w workspace.yaml
 
 stop: $(READY) ## end the servers that serving left running
 	@$(BIN)/python -m llm_assets.serving.stop

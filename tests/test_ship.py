@@ -33,7 +33,9 @@ def test_one_command_takes_data_and_a_model_to_a_served_release(bench: Workbench
     assert done.returncode == 0, done.stdout
     assert bench.serving_release() == "tiny-v1"
     assert bench.mlflow_statuses() == ["FINISHED"]
-    report = Path(bench.metadata("evaluation_report")["report_path"]).read_text()
+    shown = bench.metadata("evaluation_report")
+    report = Path(shown["report_path"]).read_text()
+    assert shown["report"] == bench.settings.report_url(Path(shown["report_path"]).parent.name, "report.html")
     assert "perplexity_beats_base" in report
     assert "PASS" in report
 

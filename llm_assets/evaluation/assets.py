@@ -222,7 +222,7 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
             version=REPORT_CODE,
             compute=evaluate,
             record_type=EvaluationReport,
-            describe=lambda report: _describe(line, store, report),
+            describe=lambda report: _describe(line, store, settings, report),
             keep=lambda report: report.judge_status is None or not report.judge_status.failed,
         )
 
@@ -260,7 +260,7 @@ def _subjects(
     return subjects
 
 
-def _describe(line: Line, store: ArtifactStore, report: EvaluationReport) -> dict[str, Any]:
+def _describe(line: Line, store: ArtifactStore, settings: Settings, report: EvaluationReport) -> dict[str, Any]:
     page = store.path(report.page)
     plot = base64.b64encode((page / "gates.png").read_bytes()).decode()
     results = [gate.judge(report) for gate in evaluation_gates(line)]
@@ -281,7 +281,7 @@ def _describe(line: Line, store: ArtifactStore, report: EvaluationReport) -> dic
         **({"judge": report.judge_status.reason} if report.judge_status else {}),
         "gates": dg.MetadataValue.md(table),
         "plot": dg.MetadataValue.md(f"![metric against threshold](data:image/png;base64,{plot})"),
-        "report": dg.MetadataValue.url((page / "report.html").as_uri()),
+        "report": dg.MetadataValue.url(settings.report_url(report.page.digest, "report.html")),
         "report_path": dg.MetadataValue.path(str(page / "report.html")),
         "samples": dg.MetadataValue.path(str(store.path(report.samples) / "samples.parquet")),
     }

@@ -120,7 +120,7 @@ def _drift_report(line: Line) -> dg.AssetsDefinition:
             version=DRIFT_CODE,
             record_type=DriftReport,
             compute=report,
-            describe=lambda made: _describe(store, made),
+            describe=lambda made: _describe(store, settings, made),
         )
 
     return drift_report
@@ -149,7 +149,7 @@ def _report(
     )
 
 
-def _describe(store: ArtifactStore, report: DriftReport) -> Mapping[str, Any]:
+def _describe(store: ArtifactStore, settings: Settings, report: DriftReport) -> Mapping[str, Any]:
     folder = store.path(report.page)
     page = folder / "drift.html"
     rows = [f"| {one.feature} | {one.psi:.3f} | {one.bound:.3f} | {_state(one.drifted)} |" for one in report.features]
@@ -160,7 +160,7 @@ def _describe(store: ArtifactStore, report: DriftReport) -> Mapping[str, Any]:
         "requests": report.n,
         "features": dg.MetadataValue.md(table if rows else f"Too few requests: {report.n} of {report.minimum}."),
         **({"plot": dg.MetadataValue.md(f"![distributions](data:image/png;base64,{preview})")} if preview else {}),
-        "report": dg.MetadataValue.url(page.as_uri()),
+        "report": dg.MetadataValue.url(settings.report_url(report.page.digest, page.name)),
         "report_path": dg.MetadataValue.path(page),
     }
 

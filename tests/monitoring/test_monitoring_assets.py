@@ -41,7 +41,7 @@ class Bench:
                 "base_model": "none",
                 "data": {"repo": "none", "train": ["chat"]},
                 "evaluation": EvaluationSpec.model_validate({"sets": {"held_out": {"kind": "chat", "path": "x"}}}),
-                "gates": {"perplexity": {"metric": "perplexity", "maximum": 1}},
+                "gates": {"perplexity": {"metric": "perplexity", "value": {"maximum": 100, "minimum_effect": 50}}},
                 "monitoring": MonitoringSpec(minimum_requests=30),
             }
         )
@@ -144,6 +144,7 @@ def test_like_requests_pass_and_strange_ones_drift(bench: Bench) -> None:
     metadata = _metadata(strange, "drift_report")
     assert len(metadata["plot"].value) < 100_000
     page = Path(str(metadata["report_path"].value)).read_text()
+    assert metadata["report"].value == bench.settings.report_url(bench.report(strange).page.digest, "drift.html")
     assert "<svg" in page
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
