@@ -69,23 +69,27 @@ def _innermost(error: Any) -> str:
     return error.message.strip() if error else ""
 
 
-def _repeats_a_gate(event: Any) -> bool:
-    """Whether a step failed only because of a blocking gate, whose own sentence is on the line above."""
-    error = getattr(event.event_specific_data, "error", None)
+def _is_said_already(event: Any) -> bool:
+    """Whether a step failed only because of a blocking gate, or a run because of a step: the reason is a line above."""
+    data = event.event_specific_data
+    if event.event_type_value == "PIPELINE_FAILURE":
+        return data is not None and data.first_step_failure_event is not None
+    error = getattr(data, "error", None)
     return bool(event.event_type_value == "STEP_FAILURE" and error and error.cls_name == "DagsterAssetCheckFailedError")
 
 
 class _Relevant(logging.Filter):
     """Of Dagster's own events: results, gates and failures. Of everything else: INFO and above."""
 
-    SHOWN = frozenset({"ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION", "STEP_FAILURE", "RUN_FAILURE", "RUN_SUCCESS"})
+    # PIPELINE_FAILURE is what Dagster still calls the failure of a run.
+    SHOWN = frozenset({"ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION", "STEP_FAILURE", "PIPELINE_FAILURE"})
     PLUMBING = ("[pipes] ", "Dependencies for step ")
 
     def filter(self, record: logging.LogRecord) -> bool:
         meta = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         if event is not None:
-            return event.event_type_value in self.SHOWN and not _repeats_a_gate(event)
+            return event.event_type_value in self.SHOWN and not _is_said_already(event)
         text = str(meta.get("orig_message") or record.getMessage())
         return record.levelno >= logging.INFO and not text.startswith(self.PLUMBING)
 
