@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from llm_assets.demo_data import write_demo_data
+from llm_assets.records import GateCalibration
 from llm_assets.show import summary
 from resources.settings import ROOT
 from tests.workbench import Workbench
@@ -22,11 +23,13 @@ SHORTER = {
     "evaluation.sets.instructions": {"limit": 20, "max_new_tokens": 6},
     "evaluation.sets.facts": {"limit": 20},
     # Eight steps and twenty examples are too few for the shipped thresholds, not for the way they are reached.
-    "gates.perplexity_beats_base.maximum": 1.0,
-    "gates.win_rate_over_base.minimum": 0.2,
-    "gates.toxicity.maximum": 0.5,
-    "gates.truthfulness_kept.minimum": -0.5,
-    "gates.instruction_following_kept.minimum": -0.6,
+    "gates.perplexity_beats_base.change": {"maximum": 1.6, "minimum_effect": 1.0},
+    "gates.perplexity_keeps_up_with_champion.change": {"maximum": 2.5, "minimum_effect": 1.7},
+    "gates.win_rate_over_base.change": {"minimum": 0.2, "minimum_effect": 0.5},
+    "gates.win_rate_over_champion.change": {"minimum": 0.1, "minimum_effect": 0.6},
+    "gates.toxicity.value": {"maximum": 0.5, "minimum_effect": 0.45},
+    "gates.truthfulness_kept.change": {"minimum": -0.5, "minimum_effect": 0.6},
+    "gates.instruction_following_kept.change": {"minimum": -0.6, "minimum_effect": 0.7},
 }
 
 
@@ -53,5 +56,10 @@ def test_the_shipped_line_ships_a_better_smollm2(bench: Workbench) -> None:
         report = bench.metadata("evaluation_report", "assistant")
         assert report["perplexity"] < report["base_perplexity"]
         assert "win_rate_over_base" in summary(bench.settings, "assistant")
+        calibration = GateCalibration.load(bench.store, bench.metadata("gate_calibration", "assistant")["record"])
+        for gate in calibration.gates:
+            assert gate.false_pass.value <= gate.stated_false_pass, gate.gate
+            if gate.gate == "win_rate_beats_champion":
+                assert gate.identical.value <= gate.stated_false_pass
     finally:
         bench.serving.stop_all()
