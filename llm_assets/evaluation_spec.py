@@ -87,6 +87,10 @@ class JudgeSpec(Section):
     """Points of win rate that weak answers gain by instructing the judge (`evaluation/judge_attacks.jsonl`)."""
 
 
+PATIENCE = {"timeout_seconds", "retries", "retry_seconds", "concurrency"}
+"""Keys of a judge that decide how long a judgement takes, and not which."""
+
+
 class EvaluationSpec(Section):
     """What is measured before a release."""
 

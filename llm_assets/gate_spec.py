@@ -1,6 +1,6 @@
 """The `gates` of a line: what each requires, how far beyond that a model must surely pass, and at which error rates."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self, get_args
 
@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from llm_assets.records import EvaluationKind
 from llm_assets.spec import Bound, Count, ErrorRate, Positive, Section
-from resources.store import digest_of
 
 Metric = Literal[
     "perplexity",
@@ -211,8 +210,3 @@ def requirements_of(name: str, spec: GateSpec, set_name: str, adaptive: bool = F
                 minimum_n=spec.minimum_n,
                 adaptive=adaptive,
             )
-
-
-def gates_digest(gates: Mapping[str, GateSpec]) -> str:
-    """Digest of everything that decides what gates say."""
-    return digest_of({name: gate.model_dump(mode="json") for name, gate in gates.items()})

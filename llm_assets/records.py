@@ -274,7 +274,7 @@ class GateCalibration(Record):
     champion: str
     """Digest of the release whose scores beside the base's say how much two models differ; empty: planned values."""
     policy: str
-    """Digest of the gates that were calibrated."""
+    """Digest of the gates that were calibrated, and of the line's sets and judge."""
     runs: int
     """Simulated models of each kind, per gate."""
     gates: list[CalibratedGate]

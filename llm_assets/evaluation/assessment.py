@@ -92,7 +92,7 @@ def _problem(
     line: Line, report: EvaluationReport, requirement: Requirement, evidence: Evidence | None
 ) -> tuple[GateOutcome, str] | None:
     """Why a requirement can't be judged; None if it can."""
-    if requirement.metric == "win_rate" and (unfit := judge_problem(report)):
+    if requirement.metric == "win_rate" and (unfit := judge_problem(report, line.evaluation.judge)):
         return "INCONCLUSIVE", unfit.rstrip(".")
     if evidence is None:
         where = f"set {requirement.set}" + ("" if requirement.slice == ALL else f", slice {requirement.slice}")

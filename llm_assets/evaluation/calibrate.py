@@ -9,8 +9,8 @@ from llm_assets.child import Json, serve
 from llm_assets.evaluation.calibration import RUNS, calibrate
 from llm_assets.evaluation.evaluate import Evaluator
 from llm_assets.evaluation.plots import calibration_plot
+from llm_assets.evaluation.policy import evaluation_policy
 from llm_assets.evaluation.request import CalibrationRequest
-from llm_assets.gate_spec import gates_digest
 from llm_assets.plots import png
 from llm_assets.records import GateCalibration
 
@@ -21,7 +21,7 @@ def work(request: Json, pipes: PipesContext) -> Json:
     measured, _ = Evaluator(parsed, pipes.log.info).measured()
     gates = calibrate(parsed.line, measured)
     pipes.log.info(f"calibration: {RUNS} simulated models of each kind judged by {len(gates)} gates")
-    policy = gates_digest(parsed.line.gates)
+    policy = evaluation_policy(parsed.line)
     plot = parsed.store.put_files({"calibration.png": png(calibration_plot(gates))})
     return GateCalibration(**parsed.identity.content(), policy=policy, runs=RUNS, gates=gates, plot=plot).content()
 

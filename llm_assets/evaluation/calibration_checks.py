@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from llm_assets.gate_spec import gates_digest
+from llm_assets.evaluation.policy import evaluation_policy
 from llm_assets.gates import Gate
 from llm_assets.line import Line
 from llm_assets.records import CalibratedGate, GateCalibration, GateResult, Rate
@@ -41,8 +41,10 @@ def _judge(
 ) -> GateResult:
     """FAIL if a rate is surely above what is stated. If it may be, a strict gate is INCONCLUSIVE: power is a promise to
     keep; of the false passes it is the tests that promise, and the count only has to agree with them."""
-    if calibration.policy != gates_digest(line.gates):
-        reason = f"these are rates of other gates than the line has; materialize {line.name}/{ASSET} again."
+    if calibration.policy != evaluation_policy(line):
+        reason = (
+            f"these are rates of other gates, sets or judges than the line has; materialize {line.name}/{ASSET} again."
+        )
         return GateResult(gate=name, asset=ASSET, outcome="ERROR", reason=reason)
     gates = [gate for gate in calibration.gates if not gate.advisory]
     missing = [f"{gate.gate}: {gate.missing}" for gate in gates if gate.missing]

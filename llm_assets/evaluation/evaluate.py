@@ -31,7 +31,7 @@ from llm_assets.evaluation.reasoning import Reasoning
 from llm_assets.evaluation.refusal import Refusal
 from llm_assets.evaluation.request import Evaluation, EvaluationRequest, ScoringRequest
 from llm_assets.evaluation.samples import Measured
-from llm_assets.evaluation.task import Score, Scores, Task, read_scores, write_scores
+from llm_assets.evaluation.task import Score, Scores, Task, exam_digest, read_scores, write_scores
 from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.truthfulness import Truthfulness
 from llm_assets.evaluation.win_rate import WinRate
@@ -101,15 +101,17 @@ class Evaluator:
     def _scored(self, name: str) -> tuple[Measured, dict[str, dict[str, Scores]]]:
         """A set after every model was asked, and the records of the scores, by task and model."""
         examples = self.examples[name]
+        exam = exam_digest(examples)
         outputs = {model: self.asking.outputs(subject, name) for model, subject in self.request.subjects.items()}
         said = {model: read_outputs(self.store.path(found.rows)) for model, found in outputs.items()}
         given: dict[str, dict[str, Scores]] = {}
         for task in self.tasks[name]:
             if task.pairwise:
-                given[task.name] = self._outcomes(task, outputs, examples, said)
+                given[task.name] = self._outcomes(task, outputs, examples, said, exam)
             else:
-                each = {model: self._scores(task, found, examples, said[model]) for model, found in outputs.items()}
-                given[task.name] = each
+                given[task.name] = {
+                    model: self._scores(task, found, examples, said[model], exam) for model, found in outputs.items()
+                }
         scores = {
             task: {model: read_scores(self.store.path(found.rows)) for model, found in each.items()}
             for task, each in given.items()
@@ -139,11 +141,21 @@ class Evaluator:
         source = self.store.path(found.function) / "function.py" if found.function else None
         return [Custom(spec.function, source), LmEval(spec.lm_metric)]
 
-    def _scores(self, task: Task, outputs: Outputs, examples: list[Example], said: list[Output]) -> Scores:
-        judge = self.request.judge if isinstance(task, WinRate) else ""
-        parts = {"task": task.name, "outputs": outputs.digest, "judge": judge, "code": self.request.code["scores"]}
-        parts["identity"] = task.identity
+    def _score_key(self, task: Task, exam: str, *outputs: Outputs) -> str:
+        """What names a task's scores: what was asked and is right, what was said, and who judges by which code."""
+        judged = task.pairwise or isinstance(task, WinRate)
+        return digest_of(
+            {
+                "task": task.name,
+                "exam": exam,
+                "outputs": [found.digest for found in outputs],
+                "judge": self.request.judge if judged else "",
+                "identity": task.identity,
+                "code": self.request.code["scores"],
+            }
+        )
 
+    def _scores(self, task: Task, outputs: Outputs, examples: list[Example], said: list[Output], exam: str) -> Scores:
         def compute() -> Scores:
             scores = task.score_all(examples, said)
             broken = sum("checker broke" in score.reason for score in scores)
@@ -151,17 +163,15 @@ class Evaluator:
                 self.log(f"{task.name}: {broken} of {len(scores)} samples count as not followed: their checker broke.")
             return Scores(rows=self.store.put_files({"scores.jsonl": write_scores(scores)}))
 
-        return self._once(digest_of(parts), Scores, "scores", compute)
+        return self._once(self._score_key(task, exam, outputs), Scores, "scores", compute)
 
     def _outcomes(
-        self, task: Task, outputs: dict[str, Outputs], examples: list[Example], said: dict[str, list[Output]]
+        self, task: Task, outputs: dict[str, Outputs], examples: list[Example], said: dict[str, list[Output]], exam: str
     ) -> dict[str, Scores]:
         """Opponent -> how the candidate fares against it. What was not answered is not kept: it is asked again."""
         given = {}
         for opponent in [model for model in outputs if model != "candidate" and "candidate" in outputs]:
-            compared = [outputs["candidate"].digest, outputs[opponent].digest]
-            parts = {"task": task.name, "outputs": compared, "judge": self.request.judge}
-            key = digest_of({**parts, "code": self.request.code["scores"]})
+            key = self._score_key(task, exam, outputs["candidate"], outputs[opponent])
             found = Scores.published(self.store, key)
             if found is None:
                 outcomes = task.outcomes(examples, said["candidate"], said[opponent])

@@ -11,6 +11,7 @@ from typing import Any
 from deepeval.test_case import LLMTestCase
 
 from llm_assets.evaluation.bounded import BoundedTask
+from llm_assets.evaluation.task import version_of
 from resources.errors import EvaluationError
 
 
@@ -21,6 +22,11 @@ class InstructionFollowing(BoundedTask):
     kind = "instructions"
     sample_score = "followed"
     better = "higher"
+
+    @property
+    def identity(self) -> str:
+        """Another version of the checkers may judge otherwise."""
+        return version_of("if-verifiable", self.name, "the group `materials`")
 
     def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
         """1 if all instructions are followed; the reason names those that are not, and checkers that broke."""

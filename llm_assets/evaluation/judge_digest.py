@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from llm_assets.evaluation.chat_judge import prompt_digest
-from llm_assets.evaluation_spec import JudgeSpec
+from llm_assets.evaluation_spec import PATIENCE, JudgeSpec
 from resources.errors import ModelError
 from resources.judge import Endpoint
 from resources.store import digest_of, file_digest
@@ -11,8 +11,6 @@ from resources.store import digest_of, file_digest
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 HERE = Path(__file__).parent
 LABELS, ATTACKS = HERE / "judge_labels.jsonl", HERE / "judge_attacks.jsonl"
-PATIENCE = {"timeout_seconds", "retries", "retry_seconds", "concurrency"}
-"""Keys of the line that decide how long a judgement takes, and not which."""
 
 
 def judge_digest(spec: JudgeSpec, embedder: Path | None) -> str:

@@ -38,18 +38,25 @@ class Figure(NamedTuple):
         return f"{self.name} {value:.3g} [{low:.3g}, {high:.3g}] (n = {n}), required {self.required}"
 
 
-def judge_problem(report: EvaluationReport) -> str:
-    """Why no win rate of this report decides anything, as one sentence with the figures; empty if nothing is wrong."""
+def judge_problem(report: EvaluationReport, spec: JudgeSpec) -> str:
+    """Why no win rate of this report decides anything, as one sentence with the figures; empty if nothing is wrong.
+
+    Args:
+        spec: what the line requires now, which may be more than when the report was made.
+    """
     status = report.judge_status
     if status is None:
         return ""
     if not status.qualified:
         return status.reason
+    if lacking := _below(spec, status):
+        return f"the {status.kind} judge {status.model} is not qualified: {'; '.join(lacking)}."
     asked = status.judged + status.missing
-    if asked and status.judged / asked < status.quorum:
+    quorum = max(status.quorum, spec.quorum)
+    if asked and status.judged / asked < quorum:
         return (
             f"the judge gave a readable judgement on {status.judged} of {asked} pairs, below the quorum of "
-            f"{status.quorum:.0%}; the samples hold what it said, and materializing the report again asks again."
+            f"{quorum:.0%}; the samples hold what it said, and materializing the report again asks again."
         )
     return ""
 
@@ -87,6 +94,10 @@ def _lacking(spec: JudgeSpec, found: Qualification) -> list[str]:
     asked = found.judged + found.missing
     if not asked or found.judged / asked < spec.quorum:
         return [f"it gave a readable judgement on {found.judged} of {asked} test pairs, required {spec.quorum:.0%}"]
+    return _below(spec, found)
+
+
+def _below(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[str]:
     return [str(figure) for figure in judge_figures(spec, found) if not figure.holds]
 
 

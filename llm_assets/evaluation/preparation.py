@@ -19,8 +19,9 @@ OUTPUTS_CODE = code_version(
     "llm_assets/language_model.py",
     *(f"{FOLDER}/{name}.py" for name in ("answers", "asking", "examples", "outputs")),
 )
-SCORES_CODE = code_version(
+SCORES_SOURCES = (
     "llm_assets/data/text.py",
+    "resources/judge.py",
     *(
         f"{FOLDER}/{name}.py"
         for name in (
@@ -31,6 +32,7 @@ SCORES_CODE = code_version(
             "exact_match",
             "instruction_following",
             "judge",
+            "judging",
             "lm_eval_task",
             "measurements",
             "multiple_choice",
@@ -49,12 +51,28 @@ SCORES_CODE = code_version(
         )
     ),
 )
-CODE = {"outputs": OUTPUTS_CODE, "scores": SCORES_CODE}
-REPORT_CODE = code_version(
+REPORT_SOURCES = (
     FOLDER,
     "llm_assets/data/text.py",
-    *(f"llm_assets/{name}.py" for name in ("choices", "gate_spec", "gates", "generation", "harness", "language_model")),
+    "resources/judge.py",
+    *(
+        f"llm_assets/{name}.py"
+        for name in (
+            "choices",
+            "evaluation_spec",
+            "gate_spec",
+            "gates",
+            "generation",
+            "harness",
+            "language_model",
+            "line",
+            "plots",
+        )
+    ),
 )
+SCORES_CODE = code_version(*SCORES_SOURCES)
+REPORT_CODE = code_version(*REPORT_SOURCES)
+CODE = {"outputs": OUTPUTS_CODE, "scores": SCORES_CODE}
 
 
 def judge_of(line: Line, settings: Settings) -> tuple[str, str]:

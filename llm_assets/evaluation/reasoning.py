@@ -2,12 +2,13 @@
 
 import functools
 import re
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 from deepeval.test_case import LLMTestCase
 
 from llm_assets.evaluation.bounded import BoundedTask
+from llm_assets.evaluation.task import version_of
 from resources.errors import EvaluationError
 
 
@@ -40,10 +41,7 @@ class Reasoning(BoundedTask):
     @property
     def identity(self) -> str:
         """Another version of the verifiers may judge otherwise."""
-        try:
-            return version("reasoning-gym")
-        except PackageNotFoundError as error:
-            raise EvaluationError("reasoning needs reasoning-gym; install llm-assets[reasoning].") from error
+        return version_of("reasoning-gym", self.name, "llm-assets[reasoning]")
 
     def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
         """1 if the verifier gives the final answer 1.0; the reason holds the answer and what it got otherwise."""

@@ -10,6 +10,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +25,8 @@ from llm_assets.evaluation.examples import Example
 from llm_assets.evaluation.outputs import Output
 from llm_assets.gate_spec import Metric
 from llm_assets.records import EvaluationKind, Record
-from resources.store import Artifact
+from resources.errors import EvaluationError
+from resources.store import Artifact, digest_of
 
 
 class Scores(Record):
@@ -129,6 +131,23 @@ def test_case(example: Example, output: Output) -> LLMTestCase:
         name=example.id,
         metadata={"losses": output.losses, "given": output.given, **example.target},
     )
+
+
+def exam_digest(examples: Sequence[Example]) -> str:
+    """Digest of all that scores depend on beside what a model said: a corrected answer key scores it anew."""
+    return digest_of([[each.id, each.messages, each.reference, each.target] for each in examples])
+
+
+def version_of(package: str, task: str, way_out: str) -> str:
+    """Version of a package that scores in the platform's place; another one may score otherwise.
+
+    Raises:
+        EvaluationError: it is not installed.
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError as error:
+        raise EvaluationError(f"{task} needs {package}; install {way_out}.") from error
 
 
 def values(scores: Sequence[Score]) -> list[float] | None:

@@ -27,7 +27,18 @@ from resources.signing import Signer
 from resources.store import ArtifactStore
 from resources.tracking import Tracking
 
-RELEASE_CODE = code_version("llm_assets/release", "llm_assets/gates.py")
+RELEASE_SOURCES = (
+    "llm_assets/release",
+    "llm_assets/data/checks.py",
+    "llm_assets/training/checks.py",
+    *(
+        f"llm_assets/evaluation/{name}.py"
+        for name in ("assessment", "calibration_checks", "checks", "judge_status", "policy")
+    ),
+    *(f"llm_assets/{name}.py" for name in ("evaluation_spec", "gate_spec", "gates", "line")),
+)
+"""Everything that judges: a mended gate judges and signs anew."""
+RELEASE_CODE = code_version(*RELEASE_SOURCES)
 
 JUDGED = ("dataset", "base_model", "checkpoint", "evaluation_report", "gate_calibration")
 """The records that make a candidate."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from llm_assets.data.checks import dataset_gates
 from llm_assets.evaluation.calibration_checks import calibration_gates
 from llm_assets.evaluation.checks import evaluation_gates
-from llm_assets.gate_spec import gates_digest
+from llm_assets.evaluation.policy import evaluation_policy
 from llm_assets.gates import Gate
 from llm_assets.line import Line
 from llm_assets.records import (
@@ -37,15 +37,24 @@ class Candidate:
 
     def mismatch(self) -> str:
         """Why these records do not belong together; empty if they do."""
-        expected = {
-            "evaluation report": (self.report.checkpoint, self.checkpoint.digest, "checkpoint"),
-            "evaluation report ": (self.report.calibration, self.calibration.digest, "gate calibration"),
-            "checkpoint": (self.checkpoint.dataset, self.dataset.digest, "dataset"),
-            "checkpoint ": (self.checkpoint.base_model, self.base_model.digest, "base model"),
-        }
-        for holder, (found, wanted, what) in expected.items():
+        report, checkpoint, calibration = self.report, self.checkpoint, self.calibration
+        exam, newest, reports = "evaluation report", "the newest", "the evaluation report's"
+        expected = [
+            ("checkpoint", "dataset", checkpoint.dataset, newest, self.dataset.digest),
+            ("checkpoint", "base model", checkpoint.base_model, newest, self.base_model.digest),
+            (exam, "checkpoint", report.checkpoint, newest, checkpoint.digest),
+            (exam, "gate calibration", report.calibration, newest, calibration.digest),
+            (exam, "dataset", report.dataset, newest, self.dataset.digest),
+            (exam, "base model", report.base_model, newest, self.base_model.digest),
+            (exam, "prompt", report.prompt, "the checkpoint's", checkpoint.prompt),
+        ]
+        for name in ("base_model", "prompt", "evaluation_sets", "judge", "champion"):
+            what = name.replace("_", " ")
+            expected.append(("gate calibration", what, getattr(calibration, name), reports, getattr(report, name)))
+        for holder, what, found, whose, wanted in expected:
             if found != wanted:
-                return f"the {holder.strip()} was made from {what} {found[:12]}, but the newest is {wanted[:12]}"
+                known, other = found[:12] or "(none)", wanted[:12] or "(none)"
+                return f"the {holder} was made from {what} {known}, but {whose} is {other}"
         return ""
 
 
@@ -74,7 +83,7 @@ def policy_digest(line: Line) -> str:
     """Digest of everything in a line that decides what its gates say."""
     return digest_of(
         {
-            "gates": gates_digest(line.gates),
+            "evaluation": evaluation_policy(line),
             "data": line.data.model_dump(mode="json", exclude={"repo", "rev"}),
         }
     )

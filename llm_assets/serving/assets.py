@@ -90,7 +90,7 @@ def _production_deployment(line: Line) -> dg.AssetsDefinition:
         staging_deployment: Deployment,
         release: Release,
     ) -> dg.MaterializeResult[Deployment]:
-        with clear_failures():
+        with clear_failures(), serving.locked(line.name):  # else another promotion could follow what the guard saw
             guard_release(context, store, signer, line, release)
             guard_staging(line, staging_deployment, release)
             known = _known(context, store, release)

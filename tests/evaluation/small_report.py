@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from llm_assets.gate_spec import gates_digest
+from llm_assets.evaluation.policy import evaluation_policy
 from llm_assets.line import Line
 from llm_assets.records import CalibratedGate, EvaluationReport, Evidence, GateCalibration, Measurement, Rate
 from resources.store import Artifact
@@ -97,4 +97,4 @@ def make_calibration(line: Line, **changed: Any) -> GateCalibration:
         for name, spec in line.gates.items()
     ]
     parts = dict.fromkeys(("base_model", "prompt", "evaluation_sets", "judge"), "x")
-    return GateCalibration(**parts, champion="", policy=gates_digest(line.gates), runs=2000, gates=gates, plot=NOTHING)
+    return GateCalibration(**parts, champion="", policy=evaluation_policy(line), runs=2000, gates=gates, plot=NOTHING)

@@ -227,6 +227,9 @@ def test_a_gate_that_surely_passes_too_much_is_not_to_be_trusted() -> None:
 def test_a_calibration_of_other_gates_or_without_a_slice_is_an_error() -> None:
     other = make_line(clean={**GATES["clean"], "false_pass": 0.1})
     assert {result.outcome for result in outcomes(other, make_calibration(LINE)).values()} == {"ERROR"}
+    evaluation = {**LINE.evaluation.model_dump(mode="json"), "judge": {"minimum_agreement": 0.8}}
+    stricter = Line.model_validate({**LINE.model_dump(mode="json"), "evaluation": evaluation})
+    assert {result.outcome for result in outcomes(stricter, make_calibration(LINE)).values()} == {"ERROR"}
     blind = make_calibration(LINE, clean={"missing": "the sets have no toxicity on category=x"})
     assert outcomes(LINE, blind)["power"].outcome == "ERROR"
 

@@ -14,6 +14,7 @@ from llm_assets.evaluation.judge_digest import ATTACKS, LABELS, judge_digest
 from llm_assets.evaluation.judge_status import Qualification, judge_problem, status_of
 from llm_assets.evaluation.qualification import attacked_pairs, labelled_pairs, lengthened_pairs, qualify
 from llm_assets.evaluation_spec import JudgeSpec
+from llm_assets.line import Line
 from llm_assets.records import JudgeStatus, Rate
 from resources.errors import JudgeError
 from resources.store import ArtifactStore
@@ -206,10 +207,11 @@ WORTHY = Qualification(
 )
 
 
-def outcome(judge_status: JudgeStatus | None, gate: str = "wins") -> tuple[str, str]:
+def outcome(judge_status: JudgeStatus | None, gate: str = "wins", **required: float) -> tuple[str, str]:
     from llm_assets.evaluation.checks import evaluation_gates
 
-    line = make_line()
+    content = make_line().model_dump(mode="json")
+    line = Line.model_validate({**content, "evaluation": {**content["evaluation"], "judge": required}})
     found = [evidence(line, "beats_base", "base"), evidence(line, "wins", "base"), evidence(line, "clean")]
     report = make_report(*found).model_copy(update={"judge_status": judge_status})
     (chosen,) = [each for each in evaluation_gates(line) if each.name == gate]
@@ -235,9 +237,24 @@ def test_below_quorum_a_win_rate_decides_nothing_and_shows_the_figures() -> None
     assert "on 89 of 100 pairs, below the quorum of 90%" in reason
 
 
+@pytest.mark.parametrize(
+    ("required", "reason"),
+    [
+        ({"minimum_agreement": 0.85}, "agreement 0.9 [0.8, 0.95] (n = 80), required >= 0.85"),
+        ({"quorum": 0.95}, "on 90 of 100 pairs, below the quorum of 95%"),
+    ],
+)
+def test_a_line_that_asks_more_of_its_judge_than_its_report_did_is_not_satisfied(
+    required: dict[str, float], reason: str
+) -> None:
+    found = outcome(status_of(SPEC, "m", WORTHY, judged=90, missing=10), **required)
+    assert found[0] == "INCONCLUSIVE"
+    assert reason in found[1]
+
+
 def test_with_nothing_judged_a_win_rate_is_inconclusive_and_not_an_error() -> None:
     report = make_report().model_copy(update={"judge_status": status_of(SPEC, "m", WORTHY, judged=0, missing=50)})
-    assert "on 0 of 50 pairs" in judge_problem(report)
+    assert "on 0 of 50 pairs" in judge_problem(report, SPEC)
 
 
 @pytest.mark.parametrize(

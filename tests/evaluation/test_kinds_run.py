@@ -1,6 +1,7 @@
 """Every kind of evaluation set goes through one real evaluation: asked, scored, measured, kept and shown."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,7 +68,10 @@ class Exam:
         self.capitals: Path | None = None
         """Files of an lm_eval set."""
 
-    def run(self, function: bytes = FUNCTION, code: str = "1") -> tuple[Evaluation, list[str]]:
+    def run(
+        self, function: bytes = FUNCTION, code: str = "1", changed: Mapping[str, Any] | None = None
+    ) -> tuple[Evaluation, list[str]]:
+        """`changed`: set -> keys that all of its rows get."""
         specs = {
             name: {"kind": kind, "path": f"{name}.jsonl", "max_new_tokens": 6, **more}
             for name, (kind, _, more) in SETS.items()
@@ -80,7 +84,7 @@ class Exam:
         sets = {
             name: EvaluationSet(
                 kind=kind,
-                rows=put({"set.jsonl": jsonl(rows)}),
+                rows=put({"set.jsonl": jsonl([{**row, **(changed or {}).get(name, {})} for row in rows])}),
                 size=N,
                 function=put({"function.py": function}) if more else None,
             )
@@ -158,6 +162,19 @@ def test_the_same_again_computes_nothing(exam: Exam, made: Evaluation) -> None:
     again, _ = exam.run()
     assert again.computed == {"outputs": 0, "answers": 0, "scores": 0, "measurements": 0}
     assert again.report == made.report
+
+
+def test_a_corrected_answer_key_scores_the_same_answers_anew(exam: Exam, made: Evaluation) -> None:
+    said = pl.read_parquet(exam.store.path(made.report.samples) / "samples.parquet")["output_candidate"]
+    corrected, _ = exam.run(changed={"harmless": {"should_refuse": True}, "choices": {"answer": 0}})
+    again = pl.read_parquet(exam.store.path(corrected.report.samples) / "samples.parquet")["output_candidate"]
+    assert again.equals(said, null_equal=True)
+    assert corrected.computed["scores"] == 4
+    for name, metric in (("harmless", "refusal"), ("choices", "accuracy")):
+        before, after = made.report.find(metric, "", name), corrected.report.find(metric, "", name)
+        assert before is not None
+        assert after is not None
+        assert after.value == pytest.approx(1 - before.value)
 
 
 def test_a_changed_function_grades_again_and_asks_no_model(exam: Exam, made: Evaluation) -> None:

@@ -58,6 +58,18 @@ def test_every_metric_has_one_task_that_agrees_with_the_line_about_kind_and_dire
         assert task.name in METRICS_OF[task.kind]
 
 
+@pytest.mark.parametrize(
+    ("scored", "package"),
+    [(InstructionFollowing, "if-verifiable"), (Toxicity, "alt-profanity-check"), (Reasoning, "reasoning-gym")],
+)
+def test_another_version_of_a_foreign_scorer_is_another_identity(
+    scored: type[Task], package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("1.0", "1.1"):
+        monkeypatch.setattr("llm_assets.evaluation.task.version", {package: version}.__getitem__)
+        assert scored().identity == version
+
+
 def test_an_example_knows_the_document_it_comes_from_and_else_stands_for_itself(tmp_path: Path) -> None:
     row = {"id": "a", "prompt": "Where?", "answers": ["at sea", "on land"], "category": "places"}
     (tmp_path / "set.jsonl").write_text(

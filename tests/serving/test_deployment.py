@@ -202,6 +202,15 @@ class TestTheLifeOfALine:
         assert metadata(result, "production_deployment")["reused"] is True
         assert len(history(platform.store, "assistant")) == 2
 
+    def test_a_promotion_is_guarded_while_nobody_else_can_promote(
+        self, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        held: list[bool] = []
+        lock = platform.serving._locks["assistant"]
+        monkeypatch.setattr(serving_assets, "guard_release", lambda *_: held.append(lock.is_locked))
+        assert platform.deploy(1).success
+        assert held == [False, True]  # in staging, in production
+
     def test_a_tracker_that_fails_leaves_the_earlier_release_in_production(self, platform: Platform) -> None:
         platform.tracking.down = True
         assert "MLflow can't be reached" in failure(platform.deploy(2))
