@@ -24,6 +24,8 @@ from resources.store import ArtifactStore
 
 TEMPLATES = ROOT / "llm_assets" / "evaluation"
 SHOWN_EXAMPLES = 6
+OTHERS = ("base_", "champion_")
+"""How the names of other models' own values begin; per slice they would be too many to read."""
 
 
 def publish(
@@ -79,7 +81,7 @@ def render(
         gate_plot=Markup(svg(requirement_plot(assess(request.line, report)))),
         curve_plot=Markup(svg(curve_plot(curve))),
         overall=[found for found in report.measurements if found.slice == "all"],
-        slices=[found for found in report.measurements if found.slice != "all" and found.against],
+        slices=[m for m in report.measurements if m.slice != "all" and not m.metric.startswith(OTHERS)],
         extremes=[(one.set_name, *extremes(one, SHOWN_EXAMPLES)) for one in chats],
         saved=[(name, request.sets.sets[name].size - left, left) for name, left in report.saved.items()],
         sets=[(one.set_name, one.rows(), [task.sample_score for task in one.tasks]) for one in measured],
