@@ -103,10 +103,8 @@ def calibration_table(calibration: GateCalibration) -> str:
     def cell(rate: Rate | None) -> str:
         return f"{rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}]" if rate else "-"
 
-    header = [
-        "| gate | n | false pass | stated | false fail | stated | identical models pass |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    names = ("gate", "n", "power", "false pass", "stated", "false fail", "stated", "identical models pass")
+    header = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     rows = [
         f"| {g.gate} | {g.n} | {g.power:.1%} | {cell(g.false_pass)} | {g.stated_false_pass:.0%} | {cell(g.false_fail)} "
         f"| {g.stated_false_fail:.0%} | {cell(g.identical)} |"
