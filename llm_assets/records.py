@@ -276,7 +276,7 @@ class GateCalibration(Record):
     policy: str
     """Digest of the gates that were calibrated, and of the line's sets and judge."""
     runs: int
-    """Simulated models of each kind, per gate."""
+    """Simulated models of each kind, per gate; at a threshold there are more, see each rate's n."""
     gates: list[CalibratedGate]
     plot: Artifact
     """calibration.png"""

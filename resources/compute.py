@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections import deque
 from typing import Any
 
@@ -27,6 +28,8 @@ class Compute:
 
     def __init__(self, environ: dict[str, str] | None = None) -> None:
         self.environ = environ or {}
+        # Dagster's own reader asks its own preview property, and would say so in front of every child's log.
+        warnings.filterwarnings("ignore", "Function `PipesMessageReader.expected_writer_count`", dg.PreviewWarning)
 
     def run(self, context: dg.AssetExecutionContext, module: str, request: Json, title: str) -> Json:
         """Run `python -m module`, hand it `request`, and return what it reports.

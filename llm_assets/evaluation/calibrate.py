@@ -20,7 +20,7 @@ def work(request: Json, pipes: PipesContext) -> Json:
     parsed = CalibrationRequest.model_validate(request)
     measured, _ = Evaluator(parsed, pipes.log.info).measured()
     gates = calibrate(parsed.line, measured)
-    pipes.log.info(f"calibration: {RUNS} simulated models of each kind judged by {len(gates)} gates")
+    pipes.log.info(f"calibration: at least {RUNS} simulated models of each kind judged by {len(gates)} gates")
     policy = evaluation_policy(parsed.line)
     plot = parsed.store.put_files({"calibration.png": png(calibration_plot(gates))})
     return GateCalibration(**parsed.identity.content(), policy=policy, runs=RUNS, gates=gates, plot=plot).content()

@@ -92,7 +92,7 @@ def describe_calibration(store: ArtifactStore, calibration: GateCalibration) -> 
     return {
         "plot": dg.MetadataValue.md(f"![false passes and false fails of every gate](data:image/png;base64,{plot})"),
         "error_rates": dg.MetadataValue.md(calibration_table(calibration)),
-        "simulated_models": calibration.runs,
+        "simulated_models_at_least": calibration.runs,
         "noise": "of the champion beside the base" if calibration.champion else "planned, as there is no champion yet",
     }
 
