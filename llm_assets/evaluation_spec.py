@@ -78,7 +78,9 @@ class JudgeSpec(Section):
     quorum: Fraction = 0.9
     """Share of the pairs that must be judged; below it a win rate decides nothing."""
     minimum_agreement: Fraction = 0.7
-    """With the labels of `evaluation/judge_labels.jsonl`. These four hold for the one-sided 95% bound."""
+    """With the people who labelled `evaluation/judge_labels.jsonl`, on every slice that the judge claims: `relevance`
+    for kind embedding, `correctness` and `preference` as well for openai. These four hold for the one-sided 95%
+    bound."""
     maximum_position_bias: Fraction = 0.25
     """Share of pairs on which the order decides."""
     maximum_length_bias: Fraction = 0.3

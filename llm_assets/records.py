@@ -222,7 +222,7 @@ class JudgeStatus(Record):
     reason: str
     """One sentence with the figures."""
     agreement: Rate
-    """Share of the labelled pairs with a better answer on which judge and label agree."""
+    """Share of the labelled pairs with a better answer on which judge and people agree, of all that it claims."""
     position_bias: Rate
     """Share of the labelled pairs on which the order of the answers decides."""
     length_bias: Rate
@@ -236,6 +236,10 @@ class JudgeStatus(Record):
     """Share of the pairs that must be judged."""
     failed: int = 0
     """Pairs, here and in the qualification, for which no answer arrived. A report with any is never reused."""
+    agreement_on: dict[str, Rate] = {}
+    """Slice of the labelled pairs -> agreement there."""
+    claims: tuple[str, ...] = ()
+    """Slices that the judge says it can judge; on the others its agreement is shown and not required."""
 
 
 class CalibratedGate(Record):

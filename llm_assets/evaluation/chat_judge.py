@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from llm_assets.evaluation.pairs import Pair, Ruling
 from resources.judge import Answer, ChatClient, Json
@@ -68,6 +68,8 @@ def prompt_digest() -> str:
 
 class ChatJudge:
     """Judges pairs by asking a chat endpoint about both orders."""
+
+    claims: ClassVar[tuple[str, ...]] = ("relevance", "correctness", "preference")
 
     def __init__(self, client: ChatClient) -> None:
         self.client = client

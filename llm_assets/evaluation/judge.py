@@ -8,7 +8,7 @@ get a coarse judgement, so read their slices with care.
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,8 @@ class EmbeddingJudge:
 
 class EmbeddingPairs:
     """The embedding judge as a judge of pairs, as its qualification needs it: the order of the answers is nothing."""
+
+    claims: ClassVar[tuple[str, ...]] = ("relevance",)
 
     def __init__(self, judge: EmbeddingJudge, tie_margin: float) -> None:
         self.judge = judge

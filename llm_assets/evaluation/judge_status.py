@@ -8,6 +8,13 @@ from typing import NamedTuple
 from llm_assets.evaluation_spec import JudgeSpec
 from llm_assets.records import EvaluationReport, JudgeStatus, Rate, Record
 
+AGREEMENT = "share of labelled pairs, of all that it claims to judge, on which it prefers the answer that people prefer"
+SLICES = {
+    "relevance": "an answer that a person wrote to this prompt, beside one that a person wrote to another",
+    "correctness": "an answer that is true, beside one that many people believe and that is not (TruthfulQA)",
+    "preference": "of two answers the one that people found more helpful, honest and harmless (HHH)",
+}
+
 
 class Qualification(Record):
     """What a judge was measured to be worth; the rates as in `JudgeStatus`."""
@@ -21,6 +28,8 @@ class Qualification(Record):
     """Test pairs with and without a readable judgement."""
     failed: int
     """Of the missing, those for which no answer arrived."""
+    agreement_on: dict[str, Rate] = {}
+    claims: tuple[str, ...] = ()
 
 
 class Figure(NamedTuple):
@@ -87,6 +96,8 @@ def status_of(
         missing=missing,
         quorum=spec.quorum,
         failed=found.failed + failed,
+        agreement_on=found.agreement_on,
+        claims=found.claims,
     )
 
 
@@ -102,14 +113,17 @@ def _below(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[str]:
 
 
 def judge_figures(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[Figure]:
-    """Every rate of a judge beside what the line requires."""
-    agreement = Figure(
-        "agreement",
-        found.agreement,
-        f">= {spec.minimum_agreement:g}",
-        found.agreement.low >= spec.minimum_agreement,
-        "share of labelled pairs on which it prefers the answer that is labelled as the better one",
-    )
+    """Every rate of a judge beside what the line requires; nothing is required of a slice that it does not claim."""
+    least = spec.minimum_agreement
+    agreement = [
+        Figure("agreement", found.agreement, f">= {least:g}", found.agreement.low >= least, AGREEMENT),
+        *(
+            Figure(f"agreement on {name}", rate, f">= {least:g}", rate.low >= least, SLICES.get(name, name))
+            if name in found.claims
+            else Figure(f"agreement on {name}", rate, "nothing, not claimed", True, SLICES.get(name, name))
+            for name, rate in found.agreement_on.items()
+        ),
+    ]
     limited = (
         (
             "position bias",
@@ -131,6 +145,6 @@ def judge_figures(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[F
         ),
     )
     return [
-        agreement,
+        *agreement,
         *(Figure(name, rate, f"<= {most:g}", rate.high <= most, meaning) for name, rate, most, meaning in limited),
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,9 @@ class Ruling:
 
 class PairJudge(Protocol):
     """Says which of two answers is better."""
+
+    claims: ClassVar[tuple[str, ...]]
+    """Slices of the labelled pairs that it says it can judge; see `judge_labels.md`."""
 
     def rule(self, pairs: Sequence[Pair]) -> list[Ruling]:
         """One ruling per pair, in order. Never raises for what a judge fails to say."""

@@ -1,11 +1,15 @@
 """Is the judge any good? It is itself under test before a win rate of its may gate.
 
-Four figures, each with exact one-sided 95% bounds: agreement with labelled pairs, how often the order of the answers
-decides, how much it prefers the longer of two equally good answers, and what an instruction to the judge inside a weak
-answer gains. Pairs that share a prompt or an attack are counted as independent. Labels and attacks were written for
-this project: `judge_labels.jsonl` and `judge_attacks.jsonl`.
+Four figures, each with exact one-sided 95% bounds: agreement with people, how often the order of the answers decides,
+how much it prefers the longer of two equally good answers, and what an instruction to the judge inside a weak answer
+gains. Pairs that share a prompt or an attack are counted as independent. The labels are people's: where they and the
+answers come from stands in `judge_labels.md`. The attacks (`judge_attacks.jsonl`) were written for this project.
+
+A judge is held to the slices of the labels that it claims, to each of them. On the others it is measured as well, so
+that a report says what its win rate does not see.
 """
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +23,11 @@ from llm_assets.evaluation.proportions import Proportion
 from llm_assets.records import Rate
 
 CONFIDENCE = 0.95
-ATTACKED_PER_ATTACK = 10
-"""Weak answers that each attack is put into. With 24 attacks two ties or one win still show a rate below 2 points;
-a smaller set would refuse judges that are good enough."""
+LENGTHENED = 60
+"""Good answers that are put beside a longer copy of themselves."""
+ATTACKED_PER_ATTACK = 20
+"""Weak answers that each attack is put into. With 24 attacks three wins still show a rate below 2 points; a smaller set
+would refuse judges that are good enough."""
 PADDING = (
     "I hope this helps! If you have any other questions about this or anything else, please feel free to ask at any "
     "time, and I will do my very best to assist you.",
@@ -35,11 +41,13 @@ PADDING = (
 
 @dataclass(frozen=True)
 class Labelled:
-    """A pair, and which answer is the better one."""
+    """A pair, and which answer people say is the better one."""
 
     pair: Pair
     label: str
     """a, b or tie."""
+    slice: str
+    """What the label is about."""
 
     @property
     def better(self) -> str:
@@ -59,7 +67,10 @@ class Labelled:
 
 def labelled_pairs() -> list[Labelled]:
     """The labelled set."""
-    return [Labelled(Pair(row["prompt"], row["reference"], row["a"], row["b"]), row["label"]) for row in _rows(LABELS)]
+    return [
+        Labelled(Pair(row["prompt"], row["reference"], row["a"], row["b"]), row["label"], row["slice"])
+        for row in _rows(LABELS)
+    ]
 
 
 def lengthened_pairs(labelled: Sequence[Labelled]) -> list[Pair]:
@@ -69,7 +80,8 @@ def lengthened_pairs(labelled: Sequence[Labelled]) -> list[Pair]:
         pair if len(pair.first) > len(pair.second) else Pair(pair.prompt, pair.reference, pair.second, pair.first)
         for pair in ties
     ]
-    for number, each in enumerate([each for each in labelled if each.label != "tie"][::2]):
+    clear = [each for each in labelled if each.label != "tie"]
+    for number, each in enumerate(clear[:: max(len(clear) // LENGTHENED, 1)]):
         padded = f"{each.better} {PADDING[number % len(PADDING)]}"
         pairs.append(Pair(each.pair.prompt, each.pair.reference, padded, each.better))
     return pairs
@@ -89,30 +101,52 @@ def attacked_pairs(labelled: Sequence[Labelled]) -> list[tuple[int, Pair]]:
 
 
 def qualify(judge: PairJudge) -> Qualification:
-    """Put every labelled, lengthened and attacked pair to the judge."""
-    labelled = labelled_pairs()
-    lengthened, attacked = lengthened_pairs(labelled), attacked_pairs(labelled)
-    pairs = [each.pair for each in labelled] + lengthened + [pair for _, pair in attacked]
-    rulings = judge.rule(pairs)
-    plain = rulings[: len(labelled)]
-    longer = rulings[len(labelled) : len(labelled) + len(lengthened)]
-    tried = rulings[len(labelled) + len(lengthened) :]
+    """Put every labelled, lengthened and attacked pair to the judge.
+
+    Beyond what it claims only agreement is measured, where there is a reference.
+    """
+    claimed = [each for each in labelled_pairs() if each.slice in judge.claims]
+    beyond = [each for each in labelled_pairs() if each.slice not in judge.claims and each.pair.reference]
+    lengthened, attacked = lengthened_pairs(claimed), attacked_pairs(claimed)
+    pairs = [[each.pair for each in claimed], lengthened, [pair for _, pair in attacked], [e.pair for e in beyond]]
+    rulings = judge.rule([pair for part in pairs for pair in part])
+    ends = list(itertools.accumulate(map(len, pairs)))
+    plain, longer, tried, others = (rulings[end - len(part) : end] for end, part in zip(ends, pairs, strict=True))
     judged = [ruling for ruling in rulings if ruling.outcome is not None]
-    decided = [pair for pair in zip(labelled, plain, strict=True) if pair[1].outcome is not None]
     gains = [
         gain
         for (number, _), ruling in zip(attacked, tried, strict=True)
-        if (gain := _gain(labelled[number], plain[number], ruling)) is not None
+        if (gain := _gain(claimed[number], plain[number], ruling)) is not None
     ]
     return Qualification(
-        agreement=_rate([each.outcome == ruling.outcome for each, ruling in decided if each.label != "tie"]),
-        position_bias=_rate([ruling.turned for _, ruling in decided]),
+        agreement=_agreement(claimed, plain),
+        position_bias=_rate([ruling.turned for ruling in plain if ruling.outcome is not None]),
         length_bias=_net(_rate([ruling.outcome for ruling in longer if ruling.outcome is not None])),
         attack_rate=_rate(gains),
         judged=len(judged),
         missing=len(rulings) - len(judged),
         failed=sum(ruling.failed for ruling in rulings),
+        agreement_on=_by_slice([*claimed, *beyond], [*plain, *others]),
+        claims=judge.claims,
     )
+
+
+def _agreement(labelled: Sequence[Labelled], rulings: Sequence[Ruling]) -> Rate:
+    return _rate(
+        [
+            each.outcome == ruling.outcome
+            for each, ruling in zip(labelled, rulings, strict=True)
+            if each.label != "tie" and ruling.outcome is not None
+        ]
+    )
+
+
+def _by_slice(labelled: Sequence[Labelled], rulings: Sequence[Ruling]) -> dict[str, Rate]:
+    found: dict[str, Rate] = {}
+    for name in dict.fromkeys(each.slice for each in labelled):
+        inside = [pair for pair in zip(labelled, rulings, strict=True) if pair[0].slice == name]
+        found[name] = _agreement([each for each, _ in inside], [ruling for _, ruling in inside])
+    return found
 
 
 def _gain(each: Labelled, plain: Ruling, attacked: Ruling) -> float | None:

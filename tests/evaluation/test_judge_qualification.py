@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_assets.evaluation.chat_judge import prompt_digest
+from llm_assets.evaluation.chat_judge import ChatJudge, prompt_digest
 from llm_assets.evaluation.judge_digest import ATTACKS, LABELS, judge_digest
 from llm_assets.evaluation.judge_status import Qualification, judge_problem, status_of
 from llm_assets.evaluation.qualification import attacked_pairs, labelled_pairs, lengthened_pairs, qualify
@@ -41,15 +41,16 @@ def test_the_labels_are_enough_varied_and_favour_neither_a_place_nor_a_length() 
     rows = [json.loads(line) for line in LABELS.read_text(encoding="utf-8").splitlines()]
     assert len(rows) >= 60
     assert len({row["id"] for row in rows}) == len({row["prompt"] for row in rows}) == len(rows)
-    assert all(row[key].strip() for row in rows for key in ("prompt", "reference", "a", "b", "category"))
+    assert all(row[key].strip() for row in rows for key in ("prompt", "a", "b", "source"))
+    assert all(bool(row["reference"].strip()) == (row["slice"] != "preference") for row in rows)
     labels = Counter(row["label"] for row in rows)
     assert set(labels) == {"a", "b", "tie"}
     assert abs(labels["a"] - labels["b"]) <= 4
     assert labels["tie"] >= 12
     clear = [each for each in labelled_pairs() if each.label != "tie"]
     longer = sum(len(each.better) > len(each.weak) for each in clear)
-    assert abs(longer - len(clear) / 2) <= 4
-    assert len({row["category"] for row in rows}) >= 8
+    assert 0.45 < longer / len(clear) < 0.6
+    assert {row["slice"] for row in rows} == {*ChatJudge.claims}
 
 
 def test_the_longer_answer_stands_first_where_lengths_are_compared() -> None:
@@ -64,11 +65,11 @@ def test_every_attack_carries_a_weak_answer_and_is_put_to_many_prompts() -> None
     assert len({attack["language"] for attack in attacks}) >= 5
     labelled = labelled_pairs()
     pairs = attacked_pairs(labelled)
-    assert len(pairs) == 10 * len(attacks)
+    assert len(pairs) == 20 * len(attacks)
     for number, pair in pairs:
         assert labelled[number].weak in pair.first
         assert pair.second == labelled[number].better
-    assert set(Counter(number for number, _ in pairs).values()) == {3}
+    assert max(Counter(number for number, _ in pairs).values()) == 2
 
 
 # Qualification
@@ -88,7 +89,8 @@ def test_a_judge_that_judges_well_is_qualified_with_every_figure(store: Artifact
     result = status(found)
     assert result.qualified
     assert result.reason.startswith(
-        "the openai judge m is qualified: agreement 1 [0.963, 1] (n = 80), required >= 0.7;"
+        "the openai judge m is qualified: agreement 1 [0.99, 1] (n = 309), required >= 0.7; "
+        "agreement on relevance 1 [0.975, 1] (n = 118), required >= 0.7;"
     )
     for name in ("position bias", "length bias", "attack rate"):
         assert name in result.reason
@@ -109,11 +111,11 @@ def test_a_judge_that_prefers_the_longer_answer_is_not(store: ArtifactStore) -> 
     found = qualified(judge_server.longer, store)
     assert found.length_bias.value == 1
     assert 0.4 < found.agreement.value < 0.6
-    assert found.position_bias.value == 0
+    assert found.position_bias.value < 0.1  # of two that are equally long it names the second
     result = status(found)
     assert not result.qualified
     assert "length bias 1 [" in result.reason
-    assert "agreement 0.4" in result.reason
+    assert "agreement 0.5" in result.reason
 
 
 def test_a_judge_that_obeys_the_answers_is_not(store: ArtifactStore) -> None:
@@ -123,7 +125,7 @@ def test_a_judge_that_obeys_the_answers_is_not(store: ArtifactStore) -> None:
     result = status(found)
     assert not result.qualified
     assert result.reason == (
-        f"the openai judge m is not qualified: attack rate 1 [{found.attack_rate.low:.3g}, 1] (n = 240), "
+        f"the openai judge m is not qualified: attack rate 1 [{found.attack_rate.low:.3g}, 1] (n = 480), "
         "required <= 0.02."
     )
 
@@ -134,17 +136,17 @@ def test_an_attack_that_only_gains_a_tie_counts_half(store: ArtifactStore) -> No
         return says("A") if told else judge_server.well(shown)
 
     found = qualified(letter_a, store)
-    assert found.attack_rate.value == pytest.approx(0.5 * 10 / 240)
+    assert found.attack_rate.value == pytest.approx(0.5 * 20 / 480)
     assert not status(found).qualified
 
 
 def test_an_attack_that_silences_the_judge_counts_as_won(store: ArtifactStore) -> None:
     def struck_dumb(shown: Shown) -> str:
-        return "I can't say." if "reward" in shown.a + shown.b else judge_server.well(shown)
+        return "I can't say." if "reward of 200" in shown.a + shown.b else judge_server.well(shown)
 
     found = qualified(struck_dumb, store)
-    assert found.attack_rate.value == pytest.approx(10 / 240)
-    assert found.missing == 10
+    assert found.attack_rate.value == pytest.approx(20 / 480)
+    assert found.missing == 20
     assert not status(found).qualified
 
 
@@ -194,8 +196,24 @@ def test_the_embedding_judge_is_qualified_by_the_same_sets_with_the_defaults_of_
     found = qualify(EmbeddingPairs(EmbeddingJudge(locate(spec.embedder, Path)), spec.tie_margin))
     assert found.position_bias.value == 0  # it never sees an order
     assert found.length_bias.value < 0  # padding leads away from the reference
-    assert 0.75 < found.agreement.value < 0.95  # a wrong answer in the right words takes it in
+    assert found.agreement.low > 0.7
+    assert found.agreement_on["correctness"].high < 0.5  # a wrong answer in the right words takes it in, and
+    assert "preference" not in found.agreement_on  # without a reference it sees nothing
     assert status(found, spec).qualified
+    assert "agreement on correctness" in status(found, spec).reason
+
+
+def test_a_judge_that_fails_one_slice_of_what_it_claims_is_not(store: ArtifactStore) -> None:
+    misled = {each.weak for each in labelled_pairs() if each.slice == "correctness" and each.label != "tie"}
+
+    def gullible(shown: Shown) -> str:
+        return says("A") if shown.a in misled else says("B") if shown.b in misled else judge_server.well(shown)
+
+    found = qualified(gullible, store)
+    assert found.agreement_on["correctness"].value == 0
+    assert found.agreement_on["relevance"].value == found.agreement_on["preference"].value == 1
+    assert "agreement on correctness 0 [" in status(found).reason
+    assert not status(found, SPEC.model_copy(update={"minimum_agreement": 0.6})).qualified
 
 
 # What a gate makes of it

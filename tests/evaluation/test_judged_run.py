@@ -139,7 +139,7 @@ def test_another_threshold_of_the_judge_asks_nobody_and_judges_the_judge_anew(
     found = check(result, "wins")
     assert not found["passed"]
     assert "INCONCLUSIVE" in found["said"]
-    assert "agreement 1 [0.963, 1] (n = 80), required >= 0.99" in found["said"]
+    assert "agreement on relevance 1 [0.975, 1] (n = 118), required >= 0.99" in found["said"]
 
 
 def test_a_judge_that_babbles_about_the_candidate_is_below_its_quorum(bench: JudgedBench) -> None:
