@@ -5,7 +5,7 @@ The solver of the evaluation, and the only part that runs the language model. Wh
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def answers_wanted(kind: EvaluationKind, examples: int) -> int:
 def write_outputs(outputs: Sequence[Output]) -> bytes:
     """The content of outputs.jsonl."""
     return b"".join(
-        json.dumps(asdict(output), ensure_ascii=False, allow_nan=False).encode() + b"\n" for output in outputs
+        json.dumps(vars(output), ensure_ascii=False, allow_nan=False).encode() + b"\n" for output in outputs
     )
 
 

@@ -9,7 +9,7 @@ import math
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -158,7 +158,7 @@ def values(scores: Sequence[Score]) -> list[float] | None:
 
 def write_scores(scores: Sequence[Score]) -> bytes:
     """The content of scores.jsonl."""
-    return b"".join(json.dumps(asdict(score), ensure_ascii=False, allow_nan=False).encode() + b"\n" for score in scores)
+    return b"".join(json.dumps(vars(score), ensure_ascii=False, allow_nan=False).encode() + b"\n" for score in scores)
 
 
 def read_scores(folder: Path) -> list[Score]:
