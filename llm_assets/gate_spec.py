@@ -37,6 +37,10 @@ METRICS_OF: dict[EvaluationKind, tuple[Metric, ...]] = {
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"perplexity", "toxicity"})
 STOPPABLE: frozenset[Metric] = frozenset(get_args(Metric)) - {"perplexity", "custom", "lm_eval"}
 """Metrics whose samples score 0 or 1, or a win, a tie or a loss: an adaptive set can be stopped for them."""
+FEWEST: int = 20
+"""Examples below which nothing is decided, unless a gate says otherwise."""
+FEWEST_DOCUMENTS: int = 60
+"""Of perplexity, whose losses have no bound: if 5% of documents carry one, 60 show none of it in 4.6% of sets."""
 Opponent = Literal["base", "champion"]
 Side = Literal["minimum", "maximum"]
 ALL = "all"
@@ -99,8 +103,8 @@ class GateSpec(Section):
     """For example `language=chinese`: every bound must hold there as well."""
     false_pass: ErrorRate = 0.05
     false_fail: ErrorRate = 0.20
-    minimum_n: Count = 20
-    """Examples, of the set and of each slice, below which nothing is decided."""
+    minimum_n: Count | None = None
+    """Examples, of the set and of each slice, below which nothing is decided; by default 20, and 60 of perplexity."""
     advisory: bool = False
     """Shown and never in the way: neither its outcome nor a lack of power stops anything."""
 
@@ -122,6 +126,11 @@ class GateSpec(Section):
     def holds_for_the_first_release(self) -> bool:
         """Whether it asks for anything while there is no champion."""
         return self.value is not None or (self.change is not None and "base" in self.change.opponents)
+
+    @property
+    def fewest(self) -> int:
+        """Examples below which nothing is decided."""
+        return self.minimum_n or (FEWEST_DOCUMENTS if self.metric == "perplexity" else FEWEST)
 
     def _check_reach(self) -> None:
         """Refuse bounds that no model can be beyond by the minimum effect."""
@@ -182,6 +191,11 @@ class Requirement:
         against = f" against the {self.against}" if self.against else ""
         return f"{self.metric.replace('_', ' ')}{against}{'' if self.slice == ALL else f' on {self.slice}'}"
 
+    def too_few(self, n: int) -> str:
+        """Why n examples decide nothing, as a sentence without a full stop; empty if they are enough."""
+        few = f"{n} examples are too few, at least {self.minimum_n} are needed ({self.subject})"
+        return few if n < self.minimum_n else ""
+
 
 def requirements_of(name: str, spec: GateSpec, set_name: str, adaptive: bool = False) -> Iterator[Requirement]:
     """Everything that one gate requires: its bounds on the set and on each of its slices, in this order.
@@ -207,6 +221,6 @@ def requirements_of(name: str, spec: GateSpec, set_name: str, adaptive: bool = F
                 threshold=bound.threshold,
                 minimum_effect=bound.minimum_effect,
                 false_pass=spec.false_pass,
-                minimum_n=spec.minimum_n,
+                minimum_n=spec.fewest,
                 adaptive=adaptive,
             )

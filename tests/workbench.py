@@ -37,8 +37,10 @@ evaluation:
     held_out: {{kind: chat, path: evaluation/held_out.jsonl, max_new_tokens: 8}}
     facts: {{kind: truthfulness, path: evaluation/facts.jsonl}}
 gates:
-  perplexity_beats_base: {{metric: perplexity, change: {{against: base, maximum: 0.9, minimum_effect: 0.4}}}}
-  perplexity_keeps_up: {{metric: perplexity, change: {{against: champion, maximum: 1.3, minimum_effect: 0.3}}}}
+  perplexity_beats_base:
+    {{metric: perplexity, minimum_n: 20, change: {{against: base, maximum: 0.9, minimum_effect: 0.4}}}}
+  perplexity_keeps_up:
+    {{metric: perplexity, minimum_n: 20, change: {{against: champion, maximum: 1.3, minimum_effect: 0.3}}}}
   truthfulness: {{metric: truthfulness, value: {{minimum: 0.01, minimum_effect: 0.3}}}}
 deployment: {{questions: 2, max_new_tokens: 8, maximum_seconds: 60.0}}
 monitoring: {{minimum_requests: 20, cool_down_hours: 1.0}}

@@ -107,10 +107,8 @@ def _problem(
     figures = (evidence.value, evidence.low, evidence.high, evidence.p_pass, evidence.p_fail)
     if not all(map(math.isfinite, figures)):
         return "ERROR", f"no finite value to compare with {requirement.bound} (found {evidence.value})"
-    if evidence.n < requirement.minimum_n:
-        few = f"{evidence.n} examples are too few, at least {requirement.minimum_n} are needed"
-        return "INCONCLUSIVE", f"{few} ({requirement.subject})"
-    return None
+    few = requirement.too_few(evidence.n)
+    return ("INCONCLUSIVE", few) if few else None
 
 
 def _decided(

@@ -49,16 +49,24 @@ def calibrate(line: Line, measured: Sequence[Measured]) -> list[CalibratedGate]:
     found: dict[str, CalibratedGate] = {}
     for family in families(line):
         samples = [planned_sample(requirement, sets) for requirement in family]
-        simulated = [_simulate(r, s, index) for index, (r, s) in enumerate(zip(family, samples, strict=True)) if s]
-        able = [requirement for requirement, sample in zip(family, samples, strict=True) if sample]
+        gaps = [_gap(requirement, sample) for requirement, sample in zip(family, samples, strict=True)]
+        able = [requirement for requirement, gap in zip(family, gaps, strict=True) if not gap]
+        usable = [sample for sample, gap in zip(samples, gaps, strict=True) if sample and not gap]
+        simulated = [_simulate(r, s, index) for index, (r, s) in enumerate(zip(able, usable, strict=True))]
         passes = {name: _passes([getattr(one, name) for one in simulated]) for name in ("sufficient", "identical")}
         for name in dict.fromkeys(requirement.gate for requirement in family):
             own = [index for index, requirement in enumerate(able) if requirement.gate == name]
-            gaps = [r for r, sample in zip(family, samples, strict=True) if r.gate == name and not sample]
+            missing = "; ".join(gap for r, gap in zip(family, gaps, strict=True) if r.gate == name and gap)
             sizes = [sample.n for r, sample in zip(family, samples, strict=True) if r.gate == name and sample]
-            rates = None if gaps else _rates(simulated, own, passes)
-            found[name] = _gate(line, name, [r for r in family if r.gate == name], min(sizes, default=0), rates, gaps)
+            rates = None if missing else _rates(simulated, own, passes)
+            requirements = sum(r.gate == name for r in family)
+            found[name] = _gate(line, name, requirements, min(sizes, default=0), rates, missing)
     return [found[name] for name in line.gates]
+
+
+def _gap(requirement: Requirement, sample: Sample | None) -> str:
+    """Why the examples that there are can't decide a requirement; empty if they can."""
+    return requirement.too_few(sample.n) if sample else f"the sets have no {requirement.subject}"
 
 
 def planned_sample(requirement: Requirement, sets: Mapping[str, Measured]) -> Sample | None:
@@ -129,19 +137,18 @@ def _rates(simulated: Sequence[Simulated], own: Sequence[int], passes: Mapping[s
 def _gate(
     line: Line,
     name: str,
-    requirements: Sequence[Requirement],
+    requirements: int,
     n: int,
     rates: Mapping[str, Rate] | None,
-    gaps: Sequence[Requirement],
+    missing: str,
 ) -> CalibratedGate:
     spec = line.gates[name]
     compares = spec.change is not None
-    missing = "; ".join(f"the sets have no {requirement.subject}" for requirement in gaps)
     always = rate(np.ones(RUNS, dtype=bool))
     known = rates or {"false_pass": always, "false_fail": always, "identical": rate(np.zeros(RUNS, dtype=bool))}
     return CalibratedGate(
         gate=name,
-        requirements=len(requirements),
+        requirements=requirements,
         n=n,
         stated_false_pass=spec.false_pass,
         stated_false_fail=spec.false_fail,

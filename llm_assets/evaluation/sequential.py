@@ -75,7 +75,7 @@ class Sequential(Sample):
     def _crossing(self, distance: Callable[[float], float], left: float, right: float) -> float:
         if distance(left) * distance(right) >= 0:
             return left if abs(distance(left)) < abs(distance(right)) else right
-        return float(optimize.brentq(distance, left, right, xtol=1e-6))
+        return float(optimize.brentq(distance, left, right, xtol=1e-13, rtol=1e-14))
 
 
 def _surely_above(scores: Floats, bound: float) -> Floats:

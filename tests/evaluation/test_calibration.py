@@ -114,3 +114,14 @@ def test_a_slice_that_no_example_has_is_named_and_counts_as_always_erring() -> N
 def test_the_same_scores_give_the_same_rates() -> None:
     line = make_line(not_worse=change("perplexity", maximum=1.2, minimum_effect=0.2))
     assert rates(line) == rates(line)
+
+
+def test_a_gate_whose_set_is_too_small_to_decide_is_named_before_anything_trains() -> None:
+    lower = change("perplexity", maximum=1.0, minimum_effect=0.3)
+    line = make_line(sliced={**lower, "slices": ["language=en"]}, few={**lower, "minimum_n": 91}, enough=lower)
+    found = rates(line)
+    of_slice = "(perplexity against the base on language=en)"
+    assert found["sliced"].missing == f"30 examples are too few, at least 60 are needed {of_slice}"
+    assert found["few"].missing.startswith("90 examples are too few, at least 91 are needed")
+    assert found["few"].false_fail.value == 1.0
+    assert found["enough"].missing == ""

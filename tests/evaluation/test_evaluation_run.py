@@ -36,8 +36,16 @@ SETS = {
     "facts": {"kind": "truthfulness", "path": "facts.jsonl"},
 }
 GATES: dict[str, dict[str, Any]] = {
-    "beats_base": {"metric": "perplexity", "change": {"against": "base", "maximum": 0.95, "minimum_effect": 0.4}},
-    "keeps_up": {"metric": "perplexity", "change": {"against": "champion", "maximum": 1.5, "minimum_effect": 0.5}},
+    "beats_base": {
+        "metric": "perplexity",
+        "minimum_n": 20,
+        "change": {"against": "base", "maximum": 0.95, "minimum_effect": 0.4},
+    },
+    "keeps_up": {
+        "metric": "perplexity",
+        "minimum_n": 20,
+        "change": {"against": "champion", "maximum": 1.5, "minimum_effect": 0.5},
+    },
     "truthful": {"metric": "truthfulness", "value": {"minimum": 0.01, "minimum_effect": 0.3}},
 }
 

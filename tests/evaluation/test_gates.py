@@ -69,7 +69,7 @@ def test_all_gates_of_a_line_are_corrected_together() -> None:
 
 def test_an_inconclusive_gate_names_the_number_of_examples_that_would_decide() -> None:
     report = make_report(evidence(LINE, "wins", "base", p_pass=0.3, p_fail=0.7, needed=412), *others("wins"))
-    assert "about 412 examples would decide, there are 50" in judge(report, "wins").reason
+    assert "about 412 examples would decide, there are 100" in judge(report, "wins").reason
     on_it = make_report(evidence(LINE, "wins", "base", p_pass=0.5, p_fail=0.5, needed=None), *others("wins"))
     assert "no number of examples decides" in judge(on_it, "wins").reason
 
@@ -201,11 +201,11 @@ def test_gates_that_keep_their_promise_let_the_training_start() -> None:
     assert found["power"].passed
     assert found["false_pass"].passed
     assert "4 of 4 gates keep what they state" in found["power"].reason
-    assert "passes 90.0% of models that are good enough (n = 50), 80% stated" in found["power"].reason
+    assert "passes 90.0% of models that are good enough (n = 100), 80% stated" in found["power"].reason
     header, _, *rows = (line.strip("| ").split(" | ") for line in found["power"].details.split("\n"))
     for gate, row in zip(LINE.gates, rows, strict=True):
         cells = dict(zip(header[:3], row[:3], strict=True))
-        assert cells == {"gate": gate, "n": "50", "power": "90.0%"}
+        assert cells == {"gate": gate, "n": "100", "power": "90.0%"}
         assert len(row) == len(header)
 
 

@@ -22,8 +22,16 @@ from tests.evaluation.small_report import make_line, make_report
 from tests.training.small_training import chat
 
 GATES: dict[str, dict[str, Any]] = {
-    "beats_base": {"metric": "perplexity", "change": {"against": "base", "maximum": 0.95, "minimum_effect": 0.2}},
-    "keeps_up": {"metric": "perplexity", "change": {"against": "champion", "maximum": 1.2, "minimum_effect": 0.2}},
+    "beats_base": {
+        "metric": "perplexity",
+        "minimum_n": 20,
+        "change": {"against": "base", "maximum": 0.95, "minimum_effect": 0.2},
+    },
+    "keeps_up": {
+        "metric": "perplexity",
+        "minimum_n": 20,
+        "change": {"against": "champion", "maximum": 1.2, "minimum_effect": 0.2},
+    },
     "truthfulness_kept": {
         "metric": "truthfulness",
         "change": {"against": "base", "minimum": -0.2, "minimum_effect": 0.2},
