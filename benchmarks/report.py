@@ -20,7 +20,11 @@ is the median of {rounds} rounds, with the lowest and the highest in brackets; t
 def write(path: Path, benchmark: Benchmark, setting: Setting, result: Result) -> str:
     """Put the section of this benchmark and model into the file; returns the section."""
     model = _model(setting.model) if benchmark.needs_model else ""
-    section = _section(benchmark, setting, result, model)
+    return put(path, _section(benchmark, setting, result, model))
+
+
+def put(path: Path, section: str) -> str:
+    """Put a section into the file, in place of an earlier one of the same title; returns it."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     sections = {part.split("\n", 1)[0]: part for part in re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]}
     sections[section.split("\n", 1)[0]] = section

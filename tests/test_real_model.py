@@ -26,6 +26,7 @@ SHORTER = {
     "gates.perplexity_beats_base": {"minimum_n": 20},
     "gates.perplexity_keeps_up_with_champion": {"minimum_n": 20},
     "gates.perplexity_beats_base.change": {"maximum": 1.6, "minimum_effect": 1.0},
+    "gates.perplexity_keeps_up_with_champion.slices": [],
     "gates.perplexity_keeps_up_with_champion.change": {"maximum": 2.5, "minimum_effect": 1.7},
     "gates.win_rate_over_base.change": {"minimum": 0.2, "minimum_effect": 0.5},
     "gates.win_rate_over_champion.change": {"minimum": 0.1, "minimum_effect": 0.6},
