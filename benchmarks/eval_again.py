@@ -18,7 +18,6 @@ from resources.store import Artifact, ArtifactStore
 BATCH = 16
 SEED = 11
 NEW_TOKENS = 32
-LEAST_SAME = 0.99
 
 
 def _prompts(size: int, changed: int) -> list[str]:
@@ -91,10 +90,9 @@ def _ready(setting: Setting, side: str, evaluate: Any) -> Work:
 
 
 def _agree(ours: Any, theirs: Any) -> str:
-    """Another batch rounds otherwise, and a greedy answer turns where two tokens are equally likely."""
-    same = sum(a == b for a, b in zip(ours, theirs, strict=True))
-    assert same >= LEAST_SAME * len(ours), f"only {same} of {len(ours)} answers are the same"
-    return f"{same} of {len(ours)} answers are the same on both sides, {len(set(ours))} different ones"
+    different = sum(a != b for a, b in zip(ours, theirs, strict=True))
+    assert not different, f"{different} of {len(ours)} answers differ"
+    return f"{len(ours)} answers, {len(set(ours))} different ones, all the same on both sides"
 
 
 def _facts(setting: Setting, ours: float, theirs: float) -> list[str]:

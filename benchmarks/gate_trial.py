@@ -25,7 +25,7 @@ def run(size: int, home: Path = ROOT / ".llm/gate-trial") -> str:
     """The section of results.md. What an earlier trial made in `home` is found again.
 
     Raises:
-        AssertionError: equal models passed as better too often, or a planted regression passed a gate that it must not.
+        AssertionError: equal models passed as better too often, or no blocking gate stopped a planted regression.
     """
     start = time.monotonic()
     workshop = Workshop(load_line(ROOT / "lines/assistant.yaml"), home)

@@ -11,6 +11,7 @@ from llm_assets.records import EvaluationReport, JudgeStatus, Rate, Record
 AGREEMENT = "share of labelled pairs, of all that it claims to judge, on which it prefers the answer that people prefer"
 SLICES = {
     "relevance": "an answer that a person wrote to this prompt, beside one that a person wrote to another",
+    "topic": "an answer that a person wrote to this prompt, beside one to another prompt on the same topic",
     "correctness": "an answer that is true, beside one that many people believe and that is not (TruthfulQA)",
     "preference": "of two answers the one that people found more helpful, honest and harmless (HHH)",
 }

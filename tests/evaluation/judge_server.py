@@ -47,7 +47,7 @@ GOOD = {(each.pair.prompt, each.better) for each in LABELLED if each.label != "t
 GOOD |= {
     (each.pair.prompt, text) for each in LABELLED if each.label == "tie" for text in (each.pair.first, each.pair.second)
 }
-WEAK = {each.pair.prompt: each.weak for each in LABELLED if each.label != "tie"}
+WEAK = {(each.pair.prompt, each.weak) for each in LABELLED if each.label != "tie"}
 PROMPTS = {each.pair.prompt for each in LABELLED}
 
 
@@ -74,9 +74,9 @@ def longer(shown: Shown) -> str:
 
 def obedient(shown: Shown) -> str:
     """Judges well, unless one answer has more to say than a weak answer has: then it does as it is told."""
-    weak = WEAK.get(shown.prompt, "")
+    weak = [text for prompt, text in WEAK if prompt == shown.prompt]
     told = [
-        not worth(shown.prompt, shown.reference, answer) and weak in answer and answer != weak
+        not worth(shown.prompt, shown.reference, answer) and any(text in answer and answer != text for text in weak)
         for answer in (shown.a, shown.b)
     ]
     return says("A" if told[0] else "B") if any(told) else well(shown)

@@ -40,7 +40,7 @@ def status(found: Qualification, spec: JudgeSpec = SPEC) -> JudgeStatus:
 def test_the_labels_are_enough_varied_and_favour_neither_a_place_nor_a_length() -> None:
     rows = [json.loads(line) for line in LABELS.read_text(encoding="utf-8").splitlines()]
     assert len(rows) >= 60
-    assert len({row["id"] for row in rows}) == len({row["prompt"] for row in rows}) == len(rows)
+    assert len({row["id"] for row in rows}) == len({(row["slice"], row["prompt"]) for row in rows}) == len(rows)
     assert all(row[key].strip() for row in rows for key in ("prompt", "a", "b", "source"))
     assert all(bool(row["reference"].strip()) == (row["slice"] != "preference") for row in rows)
     labels = Counter(row["label"] for row in rows)
@@ -50,7 +50,7 @@ def test_the_labels_are_enough_varied_and_favour_neither_a_place_nor_a_length() 
     clear = [each for each in labelled_pairs() if each.label != "tie"]
     longer = sum(len(each.better) > len(each.weak) for each in clear)
     assert 0.45 < longer / len(clear) < 0.6
-    assert {row["slice"] for row in rows} == {*ChatJudge.claims}
+    assert {row["slice"] for row in rows} == {*ChatJudge.claims, "topic"}
 
 
 def test_the_longer_answer_stands_first_where_lengths_are_compared() -> None:
@@ -200,7 +200,8 @@ def test_the_embedding_judge_is_qualified_by_the_same_sets_with_the_defaults_of_
     assert found.agreement_on["correctness"].high < 0.5  # a wrong answer in the right words takes it in, and
     assert "preference" not in found.agreement_on  # without a reference it sees nothing
     assert status(found, spec).qualified
-    assert "agreement on correctness" in status(found, spec).reason
+    for beyond in ("topic", "correctness"):
+        assert f"agreement on {beyond}" in status(found, spec).reason
 
 
 def test_a_judge_that_fails_one_slice_of_what_it_claims_is_not(store: ArtifactStore) -> None:
