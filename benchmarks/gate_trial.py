@@ -3,7 +3,6 @@
 The peer is what most gates elsewhere are: the same thresholds on point estimates, of the same models.
 """
 
-import time
 from collections.abc import Mapping
 from itertools import permutations
 from pathlib import Path
@@ -18,6 +17,8 @@ from resources.settings import ROOT
 SIZE = 6
 """Models that differ in nothing but their training's seed."""
 BETTER = "win_rate_beats_champion"
+LEARNED = ("perplexity", "win_rate")
+"""What tells how well the dialogs were learned; every planted regression spoils exactly that."""
 Pairs = Mapping[tuple[int, int], Judged]
 
 
@@ -25,9 +26,8 @@ def run(size: int, home: Path = ROOT / ".llm/gate-trial") -> str:
     """The section of results.md. What an earlier trial made in `home` is found again.
 
     Raises:
-        AssertionError: equal models passed as better too often, or no blocking gate stopped a planted regression.
+        AssertionError: equal models passed as better too often, or a planted regression fails others than it should.
     """
-    start = time.monotonic()
     workshop = Workshop(load_line(ROOT / "lines/assistant.yaml"), home)
     made = [workshop.make(seed) for seed in tqdm(range(size), desc="equal models", unit="model")]
     equal, first = [one.checkpoint for one in made], made[0].checkpoint
@@ -40,20 +40,21 @@ def run(size: int, home: Path = ROOT / ".llm/gate-trial") -> str:
     order = tqdm(list(permutations(range(size), 2)), desc="equal pairs", unit="pair")
     pairs = {(i, j): court.judge_one(equal[i], equal[j]) for i, j in order}
     found = {what: court.judge_one(checkpoint, first) for what, checkpoint in planted.items()}
+    learned = {name for name, gate in workshop.line.gates.items() if gate.metric in LEARNED}
     passed = _passed(pairs, BETTER)
     stated = workshop.line.gates[BETTER].false_pass
     assert passed <= stated * len(pairs), f"{BETTER} passes {passed} of {len(pairs)} pairs of equal models"
     for what, judged in found.items():
-        stopping = [name for name, gate in workshop.line.gates.items() if not gate.advisory]
-        assert any(judged.outcomes[name] != "PASS" for name in stopping), f"nothing stops a model with {what}"
-    return _section(pairs, found, time.monotonic() - start)
+        stopped = {name for name in workshop.line.gates if judged.outcomes[name] != "PASS"}
+        assert stopped == learned, f"{what}: {sorted(stopped)} do not pass, {sorted(learned)} should not"
+    return _section(pairs, found)
 
 
 def _passed(pairs: Pairs, gate: str) -> int:
     return sum(judged.outcomes[gate] == "PASS" for judged in pairs.values())
 
 
-def _section(pairs: Pairs, planted: Mapping[str, Judged], seconds: float) -> str:
+def _section(pairs: Pairs, planted: Mapping[str, Judged]) -> str:
     models = len({candidate for candidate, _ in pairs})
     gates = next(iter(pairs.values())).points
     rows = []
@@ -65,13 +66,11 @@ def _section(pairs: Pairs, planted: Mapping[str, Judged], seconds: float) -> str
         "## gate-trial on the shipped line",
         f"{models} models that differ in their training's seed alone, each before the gates as candidate against each "
         f"other as champion: {len(pairs)} pairs, which share models and so are not independent. Then planted "
-        "regressions of seed 0 against seed 0. Aim: equal models pass as better in at most 5% of pairs, and nothing "
-        "planted passes whole.",
+        "regressions of seed 0 against seed 0. Aim: equal models pass as better in at most 5% of pairs, and what is "
+        "planted does not pass the gates on perplexity and win rate, and all others.",
         "",
         f"| gate | equal: passes of {len(pairs)} | by point estimates | {' | '.join(planted)} |",
         f"|---|---|---|{'---|' * len(planted)}",
         *rows,
-        "",
-        f"{seconds / 60:.0f} minutes.",
     ]
     return "\n".join(lines) + "\n"
