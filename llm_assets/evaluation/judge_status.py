@@ -39,8 +39,8 @@ class Figure(NamedTuple):
     name: str
     rate: Rate
     required: str
-    holds: bool
-    """For the whole interval."""
+    holds: bool | None
+    """For the whole interval; None where nothing is required."""
     meaning: str
 
     def __str__(self) -> str:
@@ -110,7 +110,7 @@ def _lacking(spec: JudgeSpec, found: Qualification) -> list[str]:
 
 
 def _below(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[str]:
-    return [str(figure) for figure in judge_figures(spec, found) if not figure.holds]
+    return [str(figure) for figure in judge_figures(spec, found) if figure.holds is False]
 
 
 def judge_figures(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[Figure]:
@@ -121,7 +121,7 @@ def judge_figures(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[F
         *(
             Figure(f"agreement on {name}", rate, f">= {least:g}", rate.low >= least, SLICES.get(name, name))
             if name in found.claims
-            else Figure(f"agreement on {name}", rate, "nothing, not claimed", True, SLICES.get(name, name))
+            else Figure(f"agreement on {name}", rate, "nothing, not claimed", None, SLICES.get(name, name))
             for name, rate in found.agreement_on.items()
         ),
     ]

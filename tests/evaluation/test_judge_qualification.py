@@ -11,7 +11,7 @@ import pytest
 
 from llm_assets.evaluation.chat_judge import ChatJudge, prompt_digest
 from llm_assets.evaluation.judge_digest import ATTACKS, LABELS, judge_digest
-from llm_assets.evaluation.judge_status import Qualification, judge_problem, status_of
+from llm_assets.evaluation.judge_status import Qualification, judge_figures, judge_problem, status_of
 from llm_assets.evaluation.qualification import attacked_pairs, labelled_pairs, lengthened_pairs, qualify
 from llm_assets.evaluation_spec import JudgeSpec
 from llm_assets.line import Line
@@ -200,6 +200,9 @@ def test_the_embedding_judge_is_qualified_by_the_same_sets_with_the_defaults_of_
     assert found.agreement_on["correctness"].high < 0.5  # a wrong answer in the right words takes it in, and
     assert "preference" not in found.agreement_on  # without a reference it sees nothing
     assert status(found, spec).qualified
+    shown = {figure.name: figure.holds for figure in judge_figures(spec, found)}
+    assert shown["agreement on relevance"] is True
+    assert shown["agreement on topic"] is shown["agreement on correctness"] is None  # neither green nor red
     for beyond in ("topic", "correctness"):
         assert f"agreement on {beyond}" in status(found, spec).reason
 
