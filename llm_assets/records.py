@@ -282,6 +282,8 @@ class GateCalibration(Record):
     runs: int
     """Simulated models of each kind, per gate; at a threshold there are more, see each rate's n."""
     gates: list[CalibratedGate]
+    judge_status: JudgeStatus | None = None
+    """Of the judge before it judged anything; None if no gate of the line reads a win rate."""
     plot: Artifact
     """calibration.png"""
 

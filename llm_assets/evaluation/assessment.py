@@ -92,7 +92,8 @@ def _problem(
     line: Line, report: EvaluationReport, requirement: Requirement, evidence: Evidence | None
 ) -> tuple[GateOutcome, str] | None:
     """Why a requirement can't be judged; None if it can."""
-    if requirement.metric == "win_rate" and (unfit := judge_problem(report, line.evaluation.judge)):
+    heard = requirement.metric == "win_rate" and (evidence is not None or report.judge_status is not None)
+    if heard and (unfit := judge_problem(report.judge_status, line.evaluation.judge)):
         return "INCONCLUSIVE", unfit.rstrip(".")
     if evidence is None:
         where = f"set {requirement.set}" + ("" if requirement.slice == ALL else f", slice {requirement.slice}")

@@ -18,12 +18,16 @@ from llm_assets.records import GateCalibration
 def work(request: Json, pipes: PipesContext) -> Json:
     """The child's work, see `resources/compute.py`."""
     parsed = CalibrationRequest.model_validate(request)
-    measured, _ = Evaluator(parsed, pipes.log.info).measured()
+    evaluator = Evaluator(parsed, pipes.log.info)
+    judge = evaluator.judging.before()
+    measured, _ = evaluator.measured()
     gates = calibrate(parsed.line, measured)
     pipes.log.info(f"calibration: at least {RUNS} simulated models of each kind judged by {len(gates)} gates")
     policy = evaluation_policy(parsed.line)
     plot = parsed.store.put_files({"calibration.png": png(calibration_plot(gates))})
-    return GateCalibration(**parsed.identity.content(), policy=policy, runs=RUNS, gates=gates, plot=plot).content()
+    return GateCalibration(
+        **parsed.identity.content(), policy=policy, runs=RUNS, gates=gates, judge_status=judge, plot=plot
+    ).content()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def gate_calibration_asset(line: Line) -> dg.AssetsDefinition:
         kinds={"scipy", "pytorch"},
         code_version=REPORT_CODE,
         description="How often each gate passes a model it must not and fails one it must pass, counted on simulated "
-        "models, with the examples there are, before anything trains.",
+        "models, with the examples there are, and what the judge of the win rates is worth; before anything trains.",
     )
     def gate_calibration(
         context: dg.AssetExecutionContext,
@@ -76,6 +76,7 @@ def gate_calibration_asset(line: Line) -> dg.AssetsDefinition:
             compute=calibrate,
             record_type=GateCalibration,
             describe=lambda made: describe_calibration(store, made),
+            keep=lambda made: made.judge_status is None or not made.judge_status.failed,
         )
 
     return gate_calibration

@@ -1,11 +1,14 @@
-"""The gates of the gates: each must have the power it promises, and must not pass what it should stop."""
+"""The gates of the gates: each must have the power it promises, must not pass what it should stop, and must not hear a
+judge that is not qualified."""
 
 import base64
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
 
+from llm_assets.evaluation.judge_status import judge_figures, judge_problem
 from llm_assets.evaluation.policy import evaluation_policy
 from llm_assets.gates import Gate
 from llm_assets.line import Line
@@ -13,10 +16,12 @@ from llm_assets.records import CalibratedGate, GateCalibration, GateResult, Rate
 from resources.store import ArtifactStore
 
 ASSET = "gate_calibration"
+QUALIFIED = "judge_is_qualified"
 
 
 def calibration_gates(line: Line) -> list[Gate[GateCalibration]]:
-    """`power` and `false_pass`, over all gates of the line that do not only advise."""
+    """`power` and `false_pass`, over all gates of the line that do not only advise; and `judge_is_qualified` if a gate
+    reads a win rate, which only advises if all those gates do."""
 
     def power(calibration: GateCalibration) -> GateResult:
         return _judge(line, calibration, "power", lambda gate: (gate.false_fail, gate.stated_false_fail), strict=True)
@@ -24,12 +29,45 @@ def calibration_gates(line: Line) -> list[Gate[GateCalibration]]:
     def false_pass(calibration: GateCalibration) -> GateResult:
         return _judge(line, calibration, "false_pass", lambda gate: (gate.false_pass, gate.stated_false_pass), False)
 
-    return [
+    gates = [
         Gate(
             "power", ASSET, "Each gate passes a model that is better by its minimum effect as often as it says.", power
         ),
         Gate("false_pass", ASSET, "Each gate passes a model at its threshold no more often than it says.", false_pass),
     ]
+    judged = [gate for gate in line.gates.values() if gate.metric == "win_rate"]
+    if judged:
+        claim = "The judge of the win rates agrees with people, and order, length and instructions do not sway it."
+        advisory = all(gate.advisory for gate in judged)
+        judge = functools.partial(_judge_is_qualified, line, advisory)
+        gates.append(Gate(QUALIFIED, ASSET, claim, judge, advisory))
+    return gates
+
+
+def _judge_is_qualified(line: Line, advisory: bool, calibration: GateCalibration) -> GateResult:
+    """INCONCLUSIVE for a judge that is not qualified: what its win rates would say is not known."""
+    spec, status = line.evaluation.judge, calibration.judge_status
+    if status is None or calibration.policy != evaluation_policy(line):
+        return _outdated(line, QUALIFIED, advisory)
+    problem = judge_problem(status, spec)
+    figures = judge_figures(spec, status)
+    held = [figure for figure in figures if figure.holds is not None]
+    table = [f"| {f.name} | {f.interval} | {f.rate.n} | {f.required} | {f.meaning} |" for f in figures]
+    return GateResult(
+        gate=QUALIFIED,
+        asset=ASSET,
+        outcome="INCONCLUSIVE" if problem else "PASS",
+        reason=problem or f"{status.model} holds all {len(held)} figures; {held[0]}.",
+        details="\n".join(["| figure | measured | n | required | what it is |", f"|{'---|' * 5}", *table]),
+        bound=held[0].required,
+        advisory=advisory,
+        **status.agreement.model_dump(),
+    )
+
+
+def _outdated(line: Line, gate: str, advisory: bool = False) -> GateResult:
+    reason = f"these are rates of other gates, sets or judges than the line has; materialize {line.name}/{ASSET} again."
+    return GateResult(gate=gate, asset=ASSET, outcome="ERROR", reason=reason, advisory=advisory)
 
 
 def _judge(
@@ -42,10 +80,7 @@ def _judge(
     """FAIL if a rate is surely above what is stated. If it may be, a strict gate is INCONCLUSIVE: power is a promise to
     keep; of the false passes it is the tests that promise, and the count only has to agree with them."""
     if calibration.policy != evaluation_policy(line):
-        reason = (
-            f"these are rates of other gates, sets or judges than the line has; materialize {line.name}/{ASSET} again."
-        )
-        return GateResult(gate=name, asset=ASSET, outcome="ERROR", reason=reason)
+        return _outdated(line, name)
     gates = [gate for gate in calibration.gates if not gate.advisory]
     missing = [f"{gate.gate}: {gate.missing}" for gate in gates if gate.missing]
     if missing:
@@ -93,6 +128,7 @@ def describe_calibration(store: ArtifactStore, calibration: GateCalibration) -> 
         "plot": dg.MetadataValue.md(f"![false passes and false fails of every gate](data:image/png;base64,{plot})"),
         "error_rates": dg.MetadataValue.md(calibration_table(calibration)),
         "simulated_models_at_least": calibration.runs,
+        **({"judge": calibration.judge_status.reason} if calibration.judge_status else {}),
         "noise": "of the champion beside the base" if calibration.champion else "planned, as there is no champion yet",
     }
 

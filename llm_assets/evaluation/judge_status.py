@@ -6,7 +6,7 @@ Light and pure, because gates run in every process; how the figures are measured
 from typing import NamedTuple
 
 from llm_assets.evaluation_spec import JudgeSpec
-from llm_assets.records import EvaluationReport, JudgeStatus, Rate, Record
+from llm_assets.records import JudgeStatus, Rate, Record
 
 AGREEMENT = "share of labelled pairs, of all that it claims to judge, on which it prefers the answer that people prefer"
 SLICES = {
@@ -43,20 +43,24 @@ class Figure(NamedTuple):
     """For the whole interval; None where nothing is required."""
     meaning: str
 
+    @property
+    def interval(self) -> str:
+        """The rate with its bounds."""
+        return f"{self.rate.value:.3g} [{self.rate.low:.3g}, {self.rate.high:.3g}]"
+
     def __str__(self) -> str:
-        value, low, high, n = self.rate.value, self.rate.low, self.rate.high, self.rate.n
-        return f"{self.name} {value:.3g} [{low:.3g}, {high:.3g}] (n = {n}), required {self.required}"
+        return f"{self.name} {self.interval} (n = {self.rate.n}), required {self.required}"
 
 
-def judge_problem(report: EvaluationReport, spec: JudgeSpec) -> str:
-    """Why no win rate of this report decides anything, as one sentence with the figures; empty if nothing is wrong.
+def judge_problem(status: JudgeStatus | None, spec: JudgeSpec) -> str:
+    """Why no win rate of this judge decides anything, as one sentence with the figures; empty if nothing is wrong.
 
     Args:
-        spec: what the line requires now, which may be more than when the report was made.
+        status: of a report or a calibration; None if it has none.
+        spec: what the line requires now, which may be more than when the judge was measured.
     """
-    status = report.judge_status
     if status is None:
-        return ""
+        return "nothing says what the judge of this win rate is worth."
     if not status.qualified:
         return status.reason
     if lacking := _below(spec, status):
@@ -74,11 +78,11 @@ def judge_problem(report: EvaluationReport, spec: JudgeSpec) -> str:
 def status_of(
     spec: JudgeSpec, model: str, found: Qualification, judged: int, missing: int, failed: int = 0
 ) -> JudgeStatus:
-    """A judge's qualification and its work on one report.
+    """A judge's qualification, and its work on one report.
 
     Args:
         model: what judges, for people.
-        judged, missing: pairs of the report's comparison that misses most.
+        judged, missing: pairs of the report's comparison that misses most; 0 before there is a report.
         failed: pairs of the report for which no answer arrived.
     """
     lacking = _lacking(spec, found)

@@ -63,6 +63,14 @@ class Judging:
         self.log(f"judge: {status.reason} Judged {judged} of {judged + missing} pairs{asked}.")
         return status
 
+    def before(self) -> JudgeStatus | None:
+        """What the judge is worth before it judged anything; None if no gate of the line reads a win rate."""
+        if not any(gate.metric == self.task.name for gate in self.request.line.gates.values()):
+            return None
+        status = status_of(self.spec, self.model, self.qualification, judged=0, missing=0)
+        self.log(f"judge: {status.reason}")
+        return status
+
     @cached_property
     def qualification(self) -> Qualification:
         """Measured once per judge; anew only if the judge, its prompt, the labelled pairs or the code changed."""

@@ -5,7 +5,15 @@ from typing import Any
 
 from llm_assets.evaluation.policy import evaluation_policy
 from llm_assets.line import Line
-from llm_assets.records import CalibratedGate, EvaluationReport, Evidence, GateCalibration, Measurement, Rate
+from llm_assets.records import (
+    CalibratedGate,
+    EvaluationReport,
+    Evidence,
+    GateCalibration,
+    JudgeStatus,
+    Measurement,
+    Rate,
+)
 from resources.store import Artifact
 
 NOTHING = Artifact(digest="0" * 64, files=1, size=1)
@@ -65,8 +73,30 @@ def evidence(line: Line, gate: str, against: str = "", slice_name: str = "all", 
     )
 
 
+def judge_status(**changed: Any) -> JudgeStatus:
+    """Of a judge that may gate, before it judged anything."""
+    good, none = Rate(value=0.9, low=0.85, high=0.94, n=200), Rate(value=0.0, low=0.0, high=0.01, n=200)
+    status = JudgeStatus(
+        kind="embedding",
+        model="m",
+        qualified=True,
+        reason="the embedding judge m is qualified.",
+        agreement=good,
+        position_bias=none,
+        length_bias=none,
+        attack_rate=none,
+        judged=0,
+        missing=0,
+        quorum=0.9,
+        agreement_on={"relevance": good},
+        claims=("relevance",),
+    )
+    return status.model_copy(update=changed)
+
+
 def make_report(*found: Evidence, champion: str = "", measurements: Sequence[Measurement] = ()) -> EvaluationReport:
     return EvaluationReport(
+        judge_status=judge_status(),
         **IDENTITY,
         champion=champion,
         confidence=0.95,
@@ -97,4 +127,8 @@ def make_calibration(line: Line, **changed: Any) -> GateCalibration:
         for name, spec in line.gates.items()
     ]
     parts = dict.fromkeys(("base_model", "prompt", "evaluation_sets", "judge"), "x")
-    return GateCalibration(**parts, champion="", policy=evaluation_policy(line), runs=2000, gates=gates, plot=NOTHING)
+    policy = evaluation_policy(line)
+    status = judge_status() if any(spec.metric == "win_rate" for spec in line.gates.values()) else None
+    return GateCalibration(
+        **parts, champion="", policy=policy, runs=2000, gates=gates, judge_status=status, plot=NOTHING
+    )

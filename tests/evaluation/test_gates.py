@@ -17,8 +17,8 @@ from llm_assets.evaluation.task import Score
 from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.gates import bounded
 from llm_assets.line import Line
-from llm_assets.records import EvaluationReport, Evidence, GateCalibration, GateResult
-from tests.evaluation.small_report import GATES, evidence, make_calibration, make_line, make_report
+from llm_assets.records import EvaluationReport, Evidence, GateCalibration, GateResult, Rate
+from tests.evaluation.small_report import GATES, evidence, judge_status, make_calibration, make_line, make_report
 
 LINE = make_line()
 
@@ -235,6 +235,34 @@ def test_a_calibration_of_other_gates_or_without_a_slice_is_an_error() -> None:
     assert {result.outcome for result in outcomes(stricter, make_calibration(LINE)).values()} == {"ERROR"}
     blind = make_calibration(LINE, clean={"missing": "the sets have no toxicity on category=x"})
     assert outcomes(LINE, blind)["power"].outcome == "ERROR"
+
+
+def test_a_qualified_judge_lets_the_training_start() -> None:
+    found = outcomes(LINE, make_calibration(LINE))["judge_is_qualified"]
+    assert found.outcome == "PASS"
+    assert "m holds all 5 figures; agreement 0.9 [0.85, 0.94] (n = 200), required >= 0.7" in found.reason
+    assert "| agreement on relevance | 0.9 [0.85, 0.94] | 200 | >= 0.7 |" in found.details
+
+
+def test_a_judge_that_is_not_qualified_stops_the_run_before_training_with_the_figures() -> None:
+    calibration = make_calibration(LINE)
+    low = Rate(value=0.75, low=0.66, high=0.82, n=80)
+    unfit = calibration.model_copy(update={"judge_status": judge_status(agreement_on={"relevance": low})})
+    found = outcomes(LINE, unfit)["judge_is_qualified"]
+    assert found.outcome == "INCONCLUSIVE"
+    assert found.blocks
+    assert "agreement on relevance 0.75 [0.66, 0.82] (n = 80), required >= 0.7" in found.reason
+    unknown = calibration.model_copy(update={"judge_status": None})
+    assert outcomes(LINE, unknown)["judge_is_qualified"].outcome == "ERROR"
+
+
+def test_the_judge_stops_no_training_if_no_gate_that_can_stop_a_release_hears_it() -> None:
+    line = make_line(wins={**GATES["wins"], "advisory": True}, clean=GATES["clean"])
+    unfit = make_calibration(line).model_copy(update={"judge_status": judge_status(qualified=False)})
+    found = outcomes(line, unfit)["judge_is_qualified"]
+    assert found.outcome == "INCONCLUSIVE"
+    assert not found.blocks
+    assert "judge_is_qualified" not in outcomes(make_line(clean=GATES["clean"]), make_calibration(line))
 
 
 @pytest.mark.parametrize(

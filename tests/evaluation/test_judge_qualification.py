@@ -243,7 +243,10 @@ def outcome(judge_status: JudgeStatus | None, gate: str = "wins", **required: fl
 
 def test_a_win_rate_of_a_qualified_judge_passes() -> None:
     assert outcome(status_of(SPEC, "m", WORTHY, judged=90, missing=10))[0] == "PASS"
-    assert outcome(None)[0] == "PASS"
+
+
+def test_a_win_rate_of_nobody_knows_which_judge_decides_nothing() -> None:
+    assert outcome(None) == ("INCONCLUSIVE", "nothing says what the judge of this win rate is worth.")
 
 
 def test_a_win_rate_of_an_unqualified_judge_decides_nothing_and_shows_the_figures() -> None:
@@ -276,7 +279,7 @@ def test_a_line_that_asks_more_of_its_judge_than_its_report_did_is_not_satisfied
 
 def test_with_nothing_judged_a_win_rate_is_inconclusive_and_not_an_error() -> None:
     report = make_report().model_copy(update={"judge_status": status_of(SPEC, "m", WORTHY, judged=0, missing=50)})
-    assert "on 0 of 50 pairs" in judge_problem(report, SPEC)
+    assert "on 0 of 50 pairs" in judge_problem(report.judge_status, SPEC)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,21 @@ from tests.training.small_training import NAME, failures, trained_once
 
 KEY = "sk-very-secret-0123456789"
 JUDGE: dict[str, Any] = {"kind": "openai", "model": "fake", "retries": 1, "retry_seconds": 0.001, "concurrency": 8}
+LACKING = "agreement on relevance 1 [0.975, 1] (n = 118), required >= 0.99"
 WINS = {"metric": "win_rate", "change": {"against": "base", "minimum": 0.1, "minimum_effect": 0.5}}
+
+
+class Dying(Watched):
+    """The server is dead as soon as a model is evaluated."""
+
+    def __init__(self, server: JudgeServer) -> None:
+        super().__init__(child=False)
+        self.server = server
+
+    def run(self, context: Any, module: str, request: dict[str, Any], title: str) -> dict[str, Any]:
+        if module.endswith(".evaluate"):
+            self.server.statuses = [500] * 10_000
+        return super().run(context, module, request, title)
 
 
 class JudgedBench(Bench):
@@ -30,11 +44,14 @@ class JudgedBench(Bench):
         content = super().line().model_dump(mode="json")
         return Line.model_validate({**content, "evaluation": {**content["evaluation"], "judge": self.judge}})
 
-    def judged_by(self, server: JudgeServer, child: bool = False) -> tuple[dg.ExecuteInProcessResult, list[Evaluation]]:
+    def judged_by(
+        self, server: JudgeServer, child: bool = False, dies: bool = False
+    ) -> tuple[dg.ExecuteInProcessResult, list[Evaluation]]:
+        """`dies`: after the calibration the server only answers 500."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("LLM_JUDGE_URL", server.url)
             patch.setenv("LLM_JUDGE_API_KEY", KEY)
-            compute = Watched(child)
+            compute = Dying(server) if dies else Watched(child)
             return self.attempt(compute), compute.made
 
 
@@ -134,12 +151,28 @@ def test_another_threshold_of_the_judge_asks_nobody_and_judges_the_judge_anew(
     result, made = bench.judged_by(server)
     bench.judge = JUDGE
     assert len(server.requests) == asked
-    assert made[0].report.judge != first[1].judge
+    assert made == []  # the run stops before anything trains for a win rate that would decide nothing
+    assert not result.success
+    found = check(result, "judge_is_qualified")
+    assert not found["passed"]
+    assert "INCONCLUSIVE" in found["said"]
+    assert LACKING in found["said"]
+
+
+def test_an_unqualified_judge_of_a_gate_that_only_advises_stops_nothing_and_its_gate_shows_the_figures(
+    bench: JudgedBench, server: JudgeServer
+) -> None:
+    bench.judge = {**JUDGE, "minimum_agreement": 0.99}
+    bench.gates["wins"]["advisory"] = True
+    result, made = bench.judged_by(server)
+    bench.judge, bench.gates["wins"] = JUDGE, dict(WINS)
+    assert result.success, failures(result)
     assert not status(made[0].report).qualified
+    assert LACKING in check(result, "judge_is_qualified")["said"]
     found = check(result, "wins")
     assert not found["passed"]
     assert "INCONCLUSIVE" in found["said"]
-    assert "agreement on relevance 1 [0.975, 1] (n = 118), required >= 0.99" in found["said"]
+    assert LACKING in found["said"]
 
 
 def test_a_judge_that_babbles_about_the_candidate_is_below_its_quorum(bench: JudgedBench) -> None:
@@ -163,13 +196,30 @@ def test_a_dead_endpoint_decides_nothing_and_is_asked_again_when_it_is_back(benc
     with serving(judge_server.well) as server:
         server.statuses = [500] * 10_000
         result, made = bench.judged_by(server)
+        assert not result.success
+        assert made == []
+        said = check(result, "judge_is_qualified")
+        assert "INCONCLUSIVE" in said["said"]
+        assert "readable judgement on 0 of" in said["said"]
+        server.statuses = []
+        result, made = bench.judged_by(server)
+    assert result.success, failures(result)
+    assert status(made[0].report).qualified
+    assert check(result, "judge_is_qualified")["passed"]
+    assert check(result, "wins")["passed"]
+
+
+def test_an_endpoint_that_dies_after_it_qualified_decides_nothing_and_is_asked_again(bench: JudgedBench) -> None:
+    with serving(judge_server.well) as server:
+        result, made = bench.judged_by(server, dies=True)
+        assert check(result, "judge_is_qualified")["passed"]
         found = status(made[0].report)
-        assert not found.qualified
-        assert found.failed > 0
+        assert found.qualified
+        assert found.failed == found.missing == 24
         said = check(result, "wins")
         assert not said["passed"]
         assert "INCONCLUSIVE" in said["said"]
-        assert "readable judgement on 0 of" in said["said"]
+        assert "on 0 of 24 pairs, below the quorum of 90%" in said["said"]
         assert check(result, "beats_base")["passed"]
         server.statuses = []
         result, made = bench.judged_by(server)
