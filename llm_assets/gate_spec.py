@@ -90,7 +90,8 @@ class GateSpec(Section):
     """One gate: a bound on the candidate's own value, on its change against other models, or both.
 
     A model that is exactly at a threshold passes with a probability of at most `false_pass`; one that is better than
-    every threshold by its minimum effect fails to pass with at most `false_fail`. Before anything trains the gate's
+    every threshold by its minimum effect, of this gate and of the others that can stop a release, fails to pass with at
+    most `false_fail`. Before anything trains the gate's
     calibration measures both; a gate that can't keep its promise with the examples it has stops the run.
     """
 

@@ -13,6 +13,12 @@ class BoundedTask(Task):
     Examples of one document are not independent: each document counts once, with its mean.
     """
 
+    @property
+    def graded(self) -> bool:
+        """Whether a sample may score between 0 and 1. Then the test allows for it, also where no score happens to: a
+        test that depends on what was scored could not be calibrated before."""
+        return False
+
     def sample(
         self, scores: Sequence[Score], others: Sequence[Score] | None = None, sources: Sequence[str] | None = None
     ) -> Sample | None:
@@ -23,15 +29,16 @@ class BoundedTask(Task):
         if theirs is None:
             return Proportion.of(per_document(mine, sources))
         whole = len(set(sources or range(len(mine)))) == len(mine)
-        if whole and {*mine, *theirs} <= {0.0, 1.0}:
+        if whole and not self.graded and {*mine, *theirs} <= {0.0, 1.0}:
             return PairedProportions.of(mine, theirs)
         return BoundedDifference.of(per_document([a - b for a, b in zip(mine, theirs, strict=True)], sources))
 
     def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
-        """Two models that are as good and err independently, or of graded scores the noisiest there can be."""
+        """Two models that are as good and err independently, or of graded scores two that differ on every example."""
         found = values(scores)
         if found is None:
             return None
-        if set(found) <= {0.0, 1.0} and len(set(sources or range(len(found)))) == len(found):
+        whole = len(set(sources or range(len(found)))) == len(found)
+        if whole and not self.graded and set(found) <= {0.0, 1.0}:
             return PairedProportions.planned(found)
-        return BoundedDifference.of([0.0] * len(per_document(found, sources)))
+        return BoundedDifference.of([(-1.0) ** index for index in range(len(per_document(found, sources)))])

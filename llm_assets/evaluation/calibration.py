@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llm_assets.evaluation.assessment import families, holm
 from llm_assets.evaluation.estimates import PValues, Sample
 from llm_assets.evaluation.measurements import members_of
-from llm_assets.evaluation.proportions import PairedProportions, Proportion
+from llm_assets.evaluation.proportions import BoundedDifference, PairedProportions, Proportion
 from llm_assets.evaluation.samples import Measured
 from llm_assets.evaluation.sequential import Sequential
 from llm_assets.evaluation.task import Score
@@ -73,7 +73,7 @@ def planned_sample(requirement: Requirement, sets: Mapping[str, Measured]) -> Sa
     """Numbers as noisy as a requirement's will be, tested as they will be; None if the set has no such metric or
     slice."""
     sample = _fixed_sample(requirement, sets)
-    if requirement.adaptive and isinstance(sample, Proportion | PairedProportions):
+    if requirement.adaptive and isinstance(sample, Proportion | PairedProportions | BoundedDifference):
         return Sequential.planned(sample)
     return sample
 
@@ -88,7 +88,7 @@ def _fixed_sample(requirement: Requirement, sets: Mapping[str, Measured]) -> Sam
         if task.name != requirement.metric or not members:
             continue
         if task.pairwise:  # nothing was asked of a judge yet
-            return task.planned([Score(None)] * len(members))
+            return task.planned([Score(None)] * len(members), sources)
         base = [one.scores[task.name]["base"][index] for index in members]
         if not requirement.against:
             return task.sample(base, None, sources)

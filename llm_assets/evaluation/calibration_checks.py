@@ -88,18 +88,20 @@ def _judge(
         return GateResult(gate=name, asset=ASSET, outcome="ERROR", reason=reason)
     above = [gate.gate for gate in gates if figures(gate)[0].low > figures(gate)[1]]
     unsure = [gate.gate for gate in gates if figures(gate)[0].high > figures(gate)[1] and gate.gate not in above]
+    over = [gate.gate for gate in gates if figures(gate)[0].value > figures(gate)[1] and gate.gate not in above]
     outcome = "FAIL" if above else "INCONCLUSIVE" if strict and unsure else "PASS"
     worst = max(gates, key=lambda gate: figures(gate)[0].value / figures(gate)[1], default=None)
     if worst is None:
         return GateResult(gate=name, asset=ASSET, outcome="PASS", reason="every gate of the line only advises.")
     rate, stated = figures(worst)
-    kept = len(gates) - len(above) - (len(unsure) if strict else 0)
+    kept = len(gates) - len(above) - len(unsure if strict else over)
+    notes = _way_out(name, above or (unsure if strict else [])) + _noise(worst, [] if strict else over)
     closest = f"{kept} of {len(gates)} gates keep what they state; closest is {_sentence(name, worst, rate, stated)}"
     return GateResult(
         gate=name,
         asset=ASSET,
         outcome=outcome,  # type: ignore[arg-type]
-        reason=f"{closest}{_way_out(name, above or (unsure if strict else []))}.",
+        reason=f"{closest}{notes}.",
         details=calibration_table(calibration),
         bound=f"<= {stated:g}",
         **rate.model_dump(),
@@ -111,6 +113,13 @@ def _sentence(name: str, gate: CalibratedGate, rate: Rate, stated: float) -> str
         good = f"{gate.power:.1%} of models that are good enough (n = {gate.n})"
         return f"{gate.gate}, which passes {good}, {1 - stated:.0%} stated"
     return f"{gate.gate}, which passes {rate.value:.1%} of models at its threshold, {stated:.0%} stated"
+
+
+def _noise(worst: CalibratedGate, gates: list[str]) -> str:
+    if not gates:
+        return ""
+    runs = worst.false_pass.n
+    return f"; {', '.join(gates)}: counted above it, by no more than chance does in {runs:,} simulated models"
 
 
 def _way_out(name: str, gates: list[str]) -> str:

@@ -4,7 +4,7 @@ Each step looks in the store first, so that no model is asked the same twice: th
 before, and a changed threshold only draws the page anew. Models with one base share its weights; adapters are switched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from dagster_pipes import PipesContext
@@ -40,7 +40,7 @@ from resources.store import digest_of
 
 R = TypeVar("R", bound=Record)
 ROUND = 32
-"""Examples of an adaptive set that are asked before it is looked at again."""
+"""Examples of an adaptive set, at least, that are asked before it is looked at again."""
 
 
 class Evaluator:
@@ -124,9 +124,9 @@ class Evaluator:
 
     def _ask_in_rounds(self, set_name: str) -> None:
         """Ask and score more and more of a set until its gates are decided; what is left is not asked."""
-        whole = self.examples[set_name]
-        for size in range(ROUND, len(whole) + ROUND, ROUND):
-            self.examples[set_name] = whole[:size]
+        whole = by_document(self.examples[set_name])
+        for end in round_ends(whole):
+            self.examples[set_name] = whole[:end]
             self.asking.ask([set_name])
             if decided(self.request.line, self._scored(set_name)[0], "champion" in self.request.subjects):
                 break
@@ -185,18 +185,20 @@ class Evaluator:
     def _measurements(
         self, task: Task, set_name: str, given: dict[str, Scores], scores: dict[str, list[Score]]
     ) -> list[Measurement]:
-        confidence = self.request.line.evaluation.confidence
+        confidence, adaptive = self.request.line.evaluation.confidence, self._is_adaptive(set_name)
         parts = {
             "task": task.name,
             "set": [set_name, self.request.sets.sets[set_name].digest, len(self.examples[set_name])],
             "scores": {model: found.digest for model, found in given.items()},
             "margin": task.tie_margin if isinstance(task, WinRate) else 0,
             "confidence": confidence,
+            "adaptive": adaptive,
             "code": self.request.code["scores"],
         }
 
         def compute() -> Measurements:
-            return Measurements(measurements=measure(task, set_name, self.examples[set_name], scores, confidence))
+            examples = self.examples[set_name]
+            return Measurements(measurements=measure(task, set_name, examples, scores, confidence, adaptive))
 
         found = self._once(digest_of(parts), Measurements, "measurements", compute).measurements
         if not any(each.metric == task.name for each in found):
@@ -210,6 +212,21 @@ class Evaluator:
             self.store.put_result(key, record.save(self.store))
             self.made[what] += 1
         return record
+
+
+def by_document(examples: Sequence[Example]) -> list[Example]:
+    """The examples, those of one document behind each other, documents in the order in which they come first."""
+    first = {example.source: index for index, example in reversed(list(enumerate(examples)))}
+    return sorted(examples, key=lambda example: first[example.source])
+
+
+def round_ends(examples: Sequence[Example]) -> Iterator[int]:
+    """How many examples each round ends with: ROUND or more are new, and no document is seen in part."""
+    last = 0
+    for end, example in enumerate(examples, start=1):
+        if end == len(examples) or (end - last >= ROUND and example.source != examples[end].source):
+            yield end
+            last = end
 
 
 def evaluate(request: Json, pipes: PipesContext) -> Json:

@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from llm_assets.evaluation.assessment import families
-from llm_assets.evaluation.estimates import Sample, per_document
-from llm_assets.evaluation.measurements import comparison, members_of
-from llm_assets.evaluation.proportions import PairedProportions, Proportion
+from llm_assets.evaluation.estimates import Sample
+from llm_assets.evaluation.measurements import alone, comparison, members_of
 from llm_assets.evaluation.samples import Measured
 from llm_assets.evaluation.sequential import Sequential
-from llm_assets.evaluation.task import Score, Task
 from llm_assets.gate_spec import Requirement
 from llm_assets.line import Line
 from llm_assets.records import Evidence
@@ -38,27 +36,10 @@ def sample_of(requirement: Requirement, sets: Mapping[str, Measured]) -> Sample 
             continue
         chosen = {model: [given[index] for index in members] for model, given in scores.items()}
         if not requirement.against:
-            alone = None if task.pairwise else task.sample(chosen["candidate"], None, sources)
-            return _in_order(requirement, task, alone, chosen.get("candidate", []), None, sources)
+            return None if task.pairwise else alone(task, chosen["candidate"], sources, requirement.adaptive)
         if requirement.against in scores:
-            theirs = chosen[requirement.against]
-            sample = comparison(task, scores, requirement.against, members, sources)
-            return _in_order(requirement, task, sample, chosen.get("candidate", []), theirs, sources)
+            return comparison(task, chosen, requirement.against, sources, requirement.adaptive)
     return None
-
-
-def _in_order(
-    requirement: Requirement,
-    task: Task,
-    sample: Sample | None,
-    mine: Sequence[Score],
-    theirs: Sequence[Score] | None,
-    sources: Sequence[str],
-) -> Sample | None:
-    """The sample as it is, or of an adaptive set the one that may be looked at at any time."""
-    if not requirement.adaptive or not isinstance(sample, Proportion | PairedProportions):
-        return sample
-    return Sequential.of(per_document(task.increments(mine, theirs), sources), sample)
 
 
 def decided(line: Line, measured: Measured, champion: bool) -> bool:

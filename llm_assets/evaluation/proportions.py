@@ -1,8 +1,7 @@
 """Shares of examples, of one model or of two on the same examples, with exact tests.
 
 Exact: under the hypothesis a test rejects at most as often as its level says, because every outcome is enumerated.
-Approximations (Wilson, Wald) can't promise that for the small sets and rare events of a release gate. Only pairs around
-a margin with more than ENUMERATED examples are tested by Tango's approximation.
+Approximations (Wilson, Wald) can't promise that for the small sets and rare events of a release gate.
 """
 
 import functools
@@ -12,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from llm_assets.evaluation.estimates import Estimate, Floats, PValues, Sample, Values, per_document, standard_error
 
 ENUMERATED = 1000
-"""Examples up to which the unconditional test enumerates all outcomes (1000 take some seconds)."""
+"""Examples up to which the unconditional test lists all outcomes (1000 take some seconds); with more it adds up the
+chance of those beyond a score, see `tail_p_values`."""
 NUISANCE_POINTS = 97
 BETWEEN_POINTS = 1.01
 """By which its p-values are raised, since the largest one may lie between two points of the nuisance parameter."""
@@ -202,8 +203,12 @@ class BoundedDifference(Sample):
         return self.moved.p_values((threshold + 1) / 2)
 
     def simulated(self, truth: float, threshold: float, runs: int, random: np.random.Generator) -> PValues:
-        """Of yes-or-no draws with the true difference, the noisiest there are."""
+        """Of differences as `drawn`."""
         return self.moved.simulated((truth + 1) / 2, (threshold + 1) / 2, runs, random)
+
+    def drawn(self, truth: float, runs: int, random: np.random.Generator) -> Floats:
+        """Differences with this true mean; shape [n, runs]. None is between -1, 0 and 1, so that they are noisier."""
+        return 2 * self.moved.drawn((truth + 1) / 2, runs, random) - 1
 
     def distance(self, threshold: float) -> float:
         """In standard deviations of a yes-or-no score."""
@@ -283,7 +288,7 @@ def _surely_above(gained: Any, lost: Any, n: int, threshold: float) -> Floats:
     if threshold == 0:
         return np.asarray(stats.binom.sf(gained - 1, gained + lost, 0.5))
     if n > ENUMERATED:
-        return np.asarray(special.ndtr(-tango_score(gained, lost, n, threshold)))
+        return _tails_beyond(tango_score(gained, lost, n, threshold), n, threshold)
     return unconditional_p_values(n, threshold)[gained, lost]
 
 
@@ -305,3 +310,56 @@ def unconditional_p_values(n: int, threshold: float) -> Floats:
     table = np.full((n + 1, n + 1), np.nan)
     table[gained[order], lost[order]] = np.minimum(largest * BETWEEN_POINTS, 1.0)
     return table
+
+
+SCORES = np.arange(-2.0, 8.0, 0.03)
+"""At which the unconditional test is tabled where outcomes are too many to list; between two the lower one counts."""
+
+
+def _tails_beyond(scores: Floats, n: int, threshold: float) -> Floats:
+    """p-values of outcomes by their Tango scores: of a few their own, of many from the table."""
+    distinct, places = np.unique(scores, return_inverse=True)
+    if len(distinct) <= 4:
+        return np.array([tail_p_value(score, n, threshold) for score in distinct])[places]
+    below = np.searchsorted(SCORES, scores, side="right") - 1
+    return np.where(below < 0, 1.0, _tabled(n, threshold)[below])
+
+
+@functools.lru_cache(maxsize=16)
+def _tabled(n: int, threshold: float) -> Floats:
+    return np.array([tail_p_value(score, n, threshold) for score in SCORES])
+
+
+def tail_p_value(score: float, n: int, threshold: float) -> float:
+    """The exact unconditional test of one outcome: the largest chance, over the nuisance parameter, of its score.
+
+    For each number of examples lost the score grows with those gained, so that the outcomes beyond are a sum over one
+    of the two.
+    """
+    lost = np.arange(n + 1)
+    fewest = _fewest_gained(score, n, threshold)
+    ways = special.gammaln(n + 1) - special.gammaln(lost + 1) - special.gammaln(n - lost + 1)
+    largest = 0.0
+    lowest, highest = max(0.0, -threshold), (1 - threshold) / 2
+    for q in lowest + (highest - lowest) * np.linspace(0, 1, 2 * NUISANCE_POINTS) ** 2:  # it matters most near the end
+        spread = 9 * math.sqrt(n * q * (1 - q)) + 9  # what lies beyond has a chance below 1e-15
+        near = lost[max(math.floor(n * q - spread), 0) : math.ceil(n * q + spread) + 1]
+        gains = min((q + threshold) / (1 - q), 1.0) if q < 1 else 0.0
+        chance = np.exp(ways[near] + special.xlogy(near, q) + special.xlog1py(n - near, -q))
+        needed, room = fewest[near], n - near
+        beyond = special.betainc(np.maximum(needed, 1), np.maximum(room - needed + 1, 1), gains)
+        largest = max(largest, float(chance @ np.where(needed < 1, 1.0, np.where(needed > room, 0.0, beyond))))
+    return min(largest * BETWEEN_POINTS, 1.0)
+
+
+def _fewest_gained(score: float, n: int, threshold: float) -> NDArray[np.int_]:
+    """For each number of examples lost, shape [n + 1], the fewest gained that reach a score; too many if none do."""
+    lost = np.arange(n + 1)
+    low, high = np.zeros(n + 1, dtype=int), n - lost + 1
+    for _ in range(n.bit_length() + 1):
+        middle = (low + high) // 2
+        reached = np.round(tango_score(np.minimum(middle, n - lost), lost, n, threshold), 9) >= round(score, 9)
+        open_ = low < high
+        high = np.where(open_ & reached, middle, high)
+        low = np.where(open_ & ~reached, middle + 1, low)
+    return high

@@ -14,32 +14,39 @@ import numpy as np
 from scipy import optimize
 
 from llm_assets.evaluation.estimates import Estimate, Floats, PValues, Sample, Values, standard_error
-from llm_assets.evaluation.proportions import PairedProportions, Proportion
+from llm_assets.evaluation.proportions import BoundedDifference, PairedProportions, Proportion
 
+Inner = Proportion | PairedProportions | BoundedDifference
 BOLDNESS = 0.75
 """Largest part of the capital that is staked on one score."""
 
 
 @dataclass(frozen=True)
 class Sequential(Sample):
-    """Scores in the order in which they were looked at; those of a comparison are differences."""
+    """Scores in the order in which they were looked at; those of a comparison are differences.
+
+    What was seen once must stay as it was, because it was bet on: so a document's examples are looked at together.
+    """
 
     increments: Floats
     """Each from `lowest` to 1."""
     lowest: float
-    inner: Proportion | PairedProportions
+    inner: Inner
     """The same examples for a test at a fixed number of them; simulated ones are drawn from it."""
+    best: Floats | None = None
+    """Where scores are missing: `increments` hold the lowest in their place, these the highest. Each test looks at
+    those that its claim likes least."""
     method = "betting, valid whenever it is looked at"
     runs = 4000
 
     @classmethod
-    def of(cls, increments: Values, inner: Proportion | PairedProportions) -> Self:
+    def of(cls, increments: Values, inner: Inner, best: Floats | None = None) -> Self:
         """From the scores or differences that the inner sample adds up."""
         lowest = 0.0 if isinstance(inner, Proportion) else -1.0
-        return cls(np.asarray(increments, dtype=float), lowest, inner)
+        return cls(np.asarray(increments, dtype=float), lowest, inner, best)
 
     @classmethod
-    def planned(cls, inner: Proportion | PairedProportions) -> Self:
+    def planned(cls, inner: Inner) -> Self:
         """As noisy as the inner sample, before there are scores in any order."""
         return cls.of([0.0] * inner.n, inner)
 
@@ -50,14 +57,18 @@ class Sequential(Sample):
 
     def estimate(self, confidence: float) -> Estimate:
         """The mean with the bounds at which the p-values below reach 1 - confidence."""
-        value, level = float(self.increments.mean()), 1 - confidence
+        best = self.increments if self.best is None else self.best
+        value, level = float(np.mean([self.increments.mean(), best.mean()])), 1 - confidence
         low = self._crossing(lambda bound: float(self.p_values(bound).above.item()) - level, self.lowest, value)
         high = self._crossing(lambda bound: level - float(self.p_values(bound).below.item()), value, 1.0)
-        return Estimate(value, standard_error(self.increments), low, high, self.n)
+        return Estimate(value, max(map(standard_error, (self.increments, best))), low, high, self.n)
 
     def p_values(self, threshold: float) -> PValues:
         """The two tests, looked at after every example so far."""
-        return self._bets(self.increments[:, np.newaxis], threshold)
+        worst = self._bets(self.increments[:, np.newaxis], threshold)
+        if self.best is None:
+            return worst
+        return PValues(worst.above, self._bets(self.best[:, np.newaxis], threshold).below)
 
     def simulated(self, truth: float, threshold: float, runs: int, random: np.random.Generator) -> PValues:
         """Of draws as the inner sample's, looked at after every example up to the last."""

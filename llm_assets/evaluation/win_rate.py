@@ -54,7 +54,7 @@ class WinRate(Task):
 
     def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
         """Two models that win in turn and never tie, which leaves the most to chance."""
-        return _in_turn(len(values(scores) or []))
+        return _in_turn(values(scores) or [], sources)
 
     def outcome(self, similarity: float, other: float) -> float:
         """1 for a win, 0.5 for a tie, 0 for a loss."""
@@ -100,12 +100,13 @@ class JudgedWinRate(Task):
 
     def planned(self, scores: Sequence[Score], sources: Sequence[str] | None = None) -> Sample | None:
         """Two models that win in turn and never tie."""
-        return _in_turn(len(scores))
+        return _in_turn([0.0] * len(scores), sources)
 
 
-def _in_turn(n: int) -> Proportion | None:
-    """Wins of two equals without a tie, which leaves the most to chance."""
-    return Proportion.of([float(index % 2) for index in range(n)]) if n else None
+def _in_turn(numbers: Sequence[float], sources: Sequence[str] | None) -> Proportion | None:
+    """Wins of two equals without a tie, which leaves the most to chance; as many as there are documents."""
+    documents = len(per_document(numbers, sources))
+    return Proportion.of([float(index % 2) for index in range(documents)]) if documents else None
 
 
 def conversation(example: Example) -> str:

@@ -3,18 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from llm_assets.evaluation.calibration import calibrate
 from llm_assets.evaluation.checks import evaluation_gates
-from llm_assets.evaluation.evaluate import ROUND
+from llm_assets.evaluation.evaluate import ROUND, by_document, round_ends
+from llm_assets.evaluation.evidence import decided, evidence_of
+from llm_assets.evaluation.exact_match import ExactMatch
 from llm_assets.evaluation.examples import Example
+from llm_assets.evaluation.measurements import measure
 from llm_assets.evaluation.samples import Measured
 from llm_assets.evaluation.task import Score
 from llm_assets.evaluation.toxicity import Toxicity
+from llm_assets.evaluation.win_rate import JudgedWinRate
+from llm_assets.line import Line
 from tests.evaluation.small_exam import SmallExam
-from tests.evaluation.small_report import make_line
+from tests.evaluation.small_report import GATES, make_line, make_report
 
 N = 160
 ROWS = [{"id": f"q{n}", "prompt": f"What is {n}?", "answers": [f"number {n}"], "category": "x"} for n in range(N)]
@@ -57,6 +63,72 @@ def test_what_is_never_decided_is_asked_whole(exam: SmallExam) -> None:
     (result,) = [gate.judge(made.report) for gate in evaluation_gates(line)]
     assert result.outcome == "INCONCLUSIVE"
     assert result.n == N
+
+
+def test_a_document_with_several_examples_is_looked_at_whole() -> None:
+    examples = [Example(str(n), [], source=f"document {n % 7}") for n in range(91)]
+    whole = by_document(examples)
+    assert sorted(one.id for one in whole) == sorted(one.id for one in examples)
+    ends = list(round_ends(whole))
+    assert ends[-1] == 91
+    for start, end in zip([0, *ends], ends, strict=False):
+        assert end - start >= ROUND or end == 91
+        assert not {one.source for one in whole[:end]} & {one.source for one in whole[end:]}
+
+
+@pytest.mark.parametrize("against", ["", "base"])
+def test_stopping_early_costs_no_false_passes_where_documents_have_several_examples(against: str) -> None:
+    documents, each, runs = 60, 4, 150
+    bound = {"minimum": 0.0 if against else 0.4, "minimum_effect": 0.3}
+    gate = {"metric": "exact_match", **({"change": {**bound, "against": against}} if against else {"value": bound})}
+    content = make_line().model_dump(mode="json")
+    content["evaluation"]["sets"] = {"asked": {"kind": "questions", "path": "q.jsonl", "adaptive": True}}
+    line = Line.model_validate({**content, "gates": {"right": gate}})
+    examples = [Example(str(n), [], source=f"document {n % documents}") for n in range(documents * each)]
+    whole = by_document(examples)
+    random = np.random.default_rng(0)
+    passed = []
+    for _ in range(runs):
+        chance = np.repeat(random.beta(0.8, 1.2, documents), each)  # 0.4 on average: exactly at the threshold
+        scores = {name: random.random(len(whole)) < chance for name in ("base", "candidate")}
+        report = make_report()
+        for end in round_ends(whole):
+            chosen = {name: [Score(float(x)) for x in found[:end]] for name, found in scores.items()}
+            one = Measured("asked", whole[:end], {}, [ExactMatch()], {"exact_match": chosen})
+            report = make_report(*evidence_of(line, [one]))
+            if decided(line, one, champion=False):
+                break
+        passed.append(next(gate.judge(report) for gate in evaluation_gates(line)).outcome == "PASS")
+    assert np.mean(passed) <= 0.05
+
+
+def test_the_bounds_in_the_tables_of_an_adaptive_set_hold_whenever_it_was_stopped() -> None:
+    examples = [Example(str(n), []) for n in range(100)]
+    scores = {"candidate": [Score(float(n % 3 == 0)) for n in range(100)]}
+    (fixed,) = measure(ExactMatch(), "asked", examples, scores, 0.95)
+    (looked_at,) = measure(ExactMatch(), "asked", examples, scores, 0.95, adaptive=True)
+    assert looked_at.value == fixed.value
+    assert looked_at.low < fixed.low
+    assert looked_at.high > fixed.high
+
+
+def test_a_judge_that_is_asked_in_rounds_may_be_stopped_and_what_it_left_out_counts_against_the_claim() -> None:
+    content = make_line(wins=GATES["wins"], clean=GATES["clean"]).model_dump(mode="json")
+    content["evaluation"]["sets"]["held_out"]["adaptive"] = True
+    content["gates"]["wins"]["change"]["minimum"] = 0.5
+    line = Line.model_validate(content)
+    examples = [Example(str(n), []) for n in range(100)]
+
+    def stopped(outcomes: list[float | None]) -> bool:
+        scores = {"win_rate": {"base": [Score(one) for one in outcomes]}}
+        judged = JudgedWinRate(None)  # type: ignore[arg-type] # nobody is asked here
+        return decided(line, Measured("held_out", examples, {}, [judged], scores), champion=False)
+
+    assert stopped([1.0] * 100)
+    assert stopped([0.0] * 100)
+    assert not stopped([1.0, 0.0] * 50)
+    assert stopped([1.0, 1.0, 1.0, None] * 25)
+    assert not stopped([1.0, None] * 50)
 
 
 def test_the_stated_error_rates_hold_with_the_adaptive_budget_on() -> None:

@@ -5,9 +5,12 @@ import pytest
 from scipy import stats
 
 from llm_assets.evaluation.calibration import RUNS, calibrate
+from llm_assets.evaluation.evidence import evidence_of
+from llm_assets.evaluation.exact_match import ExactMatch
 from llm_assets.evaluation.examples import Example
 from llm_assets.evaluation.judge import EmbeddingJudge
 from llm_assets.evaluation.perplexity import Perplexity
+from llm_assets.evaluation.proportions import BoundedDifference, PairedProportions
 from llm_assets.evaluation.samples import Measured
 from llm_assets.evaluation.task import Score
 from llm_assets.evaluation.toxicity import Toxicity
@@ -125,3 +128,37 @@ def test_a_gate_whose_set_is_too_small_to_decide_is_named_before_anything_trains
     assert found["few"].missing.startswith("90 examples are too few, at least 91 are needed")
     assert found["few"].false_fail.value == 1.0
     assert found["enough"].missing == ""
+
+
+def test_a_win_rate_is_planned_with_as_many_documents_as_will_be_judged() -> None:
+    chat, toxic = measured()
+    examples = [Example(str(n), [], source=f"document {n % 30}") for n in range(N)]
+    line = make_line(wins=change("win_rate", minimum=0.5, minimum_effect=0.2))
+    (found,) = calibrate(line, [Measured("held_out", examples, {}, chat.tasks, chat.scores), toxic])
+    assert found.n == 30
+    assert found.power < rates(line)["wins"].power
+
+
+class Graded(ExactMatch):
+    """A score that may lie between right and wrong."""
+
+    graded = True  # type: ignore[assignment]
+
+
+def test_graded_scores_are_planned_as_they_are_judged_also_where_all_happen_to_be_whole() -> None:
+    content = make_line().model_dump(mode="json")
+    content["evaluation"]["sets"] = {"asked": {"kind": "questions", "path": "q.jsonl"}}
+    content["gates"] = {"better": change("exact_match", minimum=0.0, minimum_effect=0.15)}
+    line = Line.model_validate(content)
+    examples = [Example(str(n), []) for n in range(100)]
+    scores = [Score(float(n % 5 == 0)) for n in range(100)]
+    power = {}
+    for task in (ExactMatch(), Graded()):
+        one = Measured("asked", examples, {}, [task], {"exact_match": {"base": scores}})
+        (planned,) = calibrate(line, [one])
+        both = Measured("asked", examples, {}, [task], {"exact_match": {"base": scores, "candidate": scores}})
+        (judged,) = evidence_of(line, [both])
+        power[judged.method] = planned.power
+    exact, graded = power.values()
+    assert list(power) == [PairedProportions(0, 0, 1).method, BoundedDifference.method]
+    assert graded < 0.5 < exact

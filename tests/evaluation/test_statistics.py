@@ -1,5 +1,6 @@
 """The figures of an evaluation against independent calculations."""
 
+import itertools
 import math
 
 import numpy as np
@@ -17,6 +18,9 @@ from llm_assets.evaluation.proportions import (
     PairedProportions,
     PartlyJudged,
     Proportion,
+    _paired_tails,
+    tail_p_value,
+    tango_score,
     unconditional_p_values,
 )
 from llm_assets.evaluation.ratios import RatioOfSums
@@ -130,6 +134,28 @@ def test_paired_shares_against_a_margin_are_tested_over_every_outcome(gained: in
     expected = BETWEEN_POINTS * by_hand(8, -0.3, gained, lost)
     assert p_above(PairedProportions(gained, lost, 8), -0.3) == pytest.approx(expected, abs=1e-9)
     assert p_below(PairedProportions(lost, gained, 8), 0.3) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "threshold"), [(60, 0.05), (200, -0.15), (200, 0.1)])
+def test_a_sum_of_tails_is_the_same_test_as_listing_every_outcome(n: int, threshold: float) -> None:
+    table = unconditional_p_values(n, threshold)
+    for gained, lost in itertools.product(range(0, n // 2, n // 8), repeat=2):
+        score = float(tango_score(gained, lost, n, threshold))
+        # both look at points of the nuisance parameter, and not at the same
+        assert tail_p_value(score, n, threshold) == pytest.approx(table[gained, lost], rel=0.02, abs=1e-9)
+
+
+@pytest.mark.parametrize(("q", "threshold"), [(0.0, 0.05), (0.002, 0.05), (0.05, 0.05), (0.16, -0.15)])
+def test_with_more_examples_than_can_be_listed_a_true_hypothesis_is_rejected_as_rarely(
+    q: float, threshold: float
+) -> None:
+    n, random = 1100, np.random.default_rng(0)
+    counts = random.multinomial(n, [q + threshold, q, 1 - 2 * q - threshold], size=100_000)
+    p = _paired_tails(counts[:, 0], counts[:, 1], n, threshold).above
+    for level in (0.05, 0.01):
+        assert np.mean(p <= level) <= level + 3 * math.sqrt(level / len(p))
+    own = PairedProportions(int(counts[0, 0]), int(counts[0, 1]), n).p_values(threshold).above.item()
+    assert own <= p[0] <= 1.2 * own + 1e-9  # of many the next lower score counts
 
 
 @pytest.mark.parametrize("n", [24, 60])
