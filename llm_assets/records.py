@@ -222,7 +222,8 @@ class JudgeStatus(Record):
     reason: str
     """One sentence with the figures."""
     agreement: Rate
-    """Share of the labelled pairs with a better answer on which judge and people agree, of all that it claims."""
+    """Share of the labelled pairs with a better answer on which judge and people agree, of all that it claims; a pair
+    without a readable judgement counts as disagreement."""
     position_bias: Rate
     """Share of the labelled pairs on which the order of the answers decides."""
     length_bias: Rate

@@ -8,7 +8,10 @@ from typing import NamedTuple
 from llm_assets.evaluation_spec import JudgeSpec
 from llm_assets.records import JudgeStatus, Rate, Record
 
-AGREEMENT = "share of labelled pairs, of all that it claims to judge, on which it prefers the answer that people prefer"
+AGREEMENT = (
+    "share of labelled pairs, of all that it claims to judge, on which it prefers the answer that people prefer; "
+    "a pair without a readable judgement counts as disagreement"
+)
 SLICES = {
     "relevance": "an answer that a person wrote to this prompt, beside one that a person wrote to another",
     "topic": "an answer that a person wrote to this prompt, beside one to another prompt on the same topic",

@@ -132,13 +132,9 @@ def qualify(judge: PairJudge) -> Qualification:
 
 
 def _agreement(labelled: Sequence[Labelled], rulings: Sequence[Ruling]) -> Rate:
-    return _rate(
-        [
-            each.outcome == ruling.outcome
-            for each, ruling in zip(labelled, rulings, strict=True)
-            if each.label != "tie" and ruling.outcome is not None
-        ]
-    )
+    """Silence agrees with nobody: else a judge would gain by saying nothing of what it can't judge."""
+    pairs = zip(labelled, rulings, strict=True)
+    return _rate([each.outcome == ruling.outcome for each, ruling in pairs if each.label != "tie"])
 
 
 def _by_slice(labelled: Sequence[Labelled], rulings: Sequence[Ruling]) -> dict[str, Rate]:

@@ -220,6 +220,22 @@ def test_a_judge_that_fails_one_slice_of_what_it_claims_is_not(store: ArtifactSt
     assert not status(found, SPEC.model_copy(update={"minimum_agreement": 0.6})).qualified
 
 
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_judge_gains_nothing_by_silence_on_what_it_cannot_judge(store: ArtifactStore, answered: bool) -> None:
+    asked = [each.pair.prompt for each in labelled_pairs() if each.slice == "correctness" and each.label != "tie"]
+    hard = asked[: 3 * 30 : 3]  # some are answered in between, or the endpoint would be given up
+    with serving(lambda shown: "Who knows?" if shown.prompt in hard else judge_server.well(shown)) as server:
+        if not answered:
+            server.refused = set(hard)
+        found = qualify(chat_judge(server.url, store))
+    assert found.missing < 0.1 * (found.judged + found.missing)
+    assert found.agreement_on["correctness"].value == pytest.approx(0.7)
+    assert found.agreement.value == pytest.approx(1 - 30 / 309)
+    assert found.agreement.n == 309
+    assert not status(found).qualified
+    assert "agreement on correctness 0.7 [" in status(found).reason
+
+
 # What a gate makes of it
 
 RATE = Rate(value=0.9, low=0.8, high=0.95, n=80)
