@@ -232,7 +232,7 @@ class JudgeStatus(Record):
     """Points of win rate that weak answers gain by an instruction to the judge."""
     judged: int
     missing: int
-    """Pairs of the comparison that misses most: with and without a readable judgement."""
+    """Pairs of the comparison with the largest share missing: with and without a readable judgement."""
     quorum: float
     """Share of the pairs that must be judged."""
     failed: int = 0

@@ -85,7 +85,7 @@ def status_of(
 
     Args:
         model: what judges, for people.
-        judged, missing: pairs of the report's comparison that misses most; 0 before there is a report.
+        judged, missing: pairs of the report's comparison with the largest share missing; 0 before there is a report.
         failed: pairs of the report for which no answer arrived.
     """
     lacking = _lacking(spec, found)

@@ -1,6 +1,6 @@
 """The judge of one evaluation: which one the line asks for, what it is worth, and how often it answered."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from llm_assets.evaluation.pairs import PairJudge
 from llm_assets.evaluation.qualification import qualify
 from llm_assets.evaluation.request import ScoringRequest
 from llm_assets.evaluation.samples import Measured
-from llm_assets.evaluation.task import Task
+from llm_assets.evaluation.task import Score, Task
 from llm_assets.evaluation.win_rate import JudgedWinRate, WinRate
 from llm_assets.records import JudgeStatus
 from resources.judge import ChatClient, Endpoint, Patience
@@ -53,10 +53,7 @@ class Judging:
         if not given:
             return None
         compared = [scores for each in given for scores in each.values()]
-        missing, judged = max(
-            (sum(score.value is None for score in scores), sum(score.value is not None for score in scores))
-            for scores in compared
-        )
+        judged, missing = least_judged(compared)
         failed = sum(score.failed for scores in compared for score in scores)
         status = status_of(self.spec, self.model, self.qualification, judged, missing, failed)
         asked = f"; {self.client.asked} requests, the others were answered before" if self.client else ""
@@ -81,3 +78,10 @@ class Judging:
             if not found.failed:
                 self.store.put_result(key, found.save(self.store))
         return found
+
+
+def least_judged(compared: Iterable[Sequence[Score]]) -> tuple[int, int]:
+    """Pairs with and without an outcome, of the comparison with the largest share without."""
+    counts = [(sum(score.value is not None for score in scores), len(scores)) for scores in compared]
+    judged, asked = min(counts, key=lambda count: count[0] / count[1])
+    return judged, asked - judged

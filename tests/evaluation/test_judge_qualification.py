@@ -12,7 +12,9 @@ import pytest
 from llm_assets.evaluation.chat_judge import ChatJudge, prompt_digest
 from llm_assets.evaluation.judge_digest import ATTACKS, LABELS, judge_digest
 from llm_assets.evaluation.judge_status import Qualification, judge_figures, judge_problem, status_of
+from llm_assets.evaluation.judging import least_judged
 from llm_assets.evaluation.qualification import attacked_pairs, labelled_pairs, lengthened_pairs, qualify
+from llm_assets.evaluation.task import Score
 from llm_assets.evaluation_spec import JudgeSpec
 from llm_assets.line import Line
 from llm_assets.records import JudgeStatus, Rate
@@ -276,6 +278,18 @@ def test_below_quorum_a_win_rate_decides_nothing_and_shows_the_figures() -> None
     found, reason = outcome(status_of(SPEC, "m", WORTHY, judged=89, missing=11))
     assert found == "INCONCLUSIVE"
     assert "on 89 of 100 pairs, below the quorum of 90%" in reason
+
+
+def test_of_several_comparisons_the_one_with_the_largest_share_missing_counts() -> None:
+    def comparison(judged: int, missing: int) -> list[Score]:
+        return [Score(1.0)] * judged + [Score(None)] * missing
+
+    judged, missing = least_judged([comparison(20, 20), comparison(979, 21)])
+    assert (judged, missing) == (20, 20)
+    assert "on 20 of 40 pairs, below the quorum of 90%" in judge_problem(
+        status_of(SPEC, "m", WORTHY, judged, missing), SPEC
+    )
+    assert least_judged([comparison(5, 0), comparison(9, 0)])[1] == 0
 
 
 @pytest.mark.parametrize(
