@@ -213,6 +213,11 @@ class Rate(Record):
     n: int
 
 
+def reaches(quorum: float, judged: int, missing: int) -> bool:
+    """Whether this share of the pairs is judged; where there are none, nothing is missing."""
+    return not missing or judged / (judged + missing) >= quorum
+
+
 class JudgeStatus(Record):
     """Whether the judge of the win rate may gate: what it was measured to be worth, and how often it answered."""
 
@@ -236,11 +241,21 @@ class JudgeStatus(Record):
     quorum: float
     """Share of the pairs that must be judged."""
     failed: int = 0
-    """Pairs, here and in the qualification, for which no answer arrived. A report with any is never reused."""
+    """Pairs, here and in the qualification, for which no answer arrived."""
+    tests_judged: int = 0
+    tests_missing: int = 0
+    """Test pairs of the qualification, with and without a readable judgement."""
     agreement_on: dict[str, Rate] = {}
     """Slice of the labelled pairs -> agreement there."""
     claims: tuple[str, ...] = ()
     """Slices that the judge says it can judge; on the others its agreement is shown and not required."""
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether what it judged may be reused. If not, the next materialization asks the judge again about what failed
+        or can't be read; at or above the quorum that is not worth it, since at temperature 0 a judge repeats itself."""
+        counts = ((self.judged, self.missing), (self.tests_judged, self.tests_missing))
+        return not self.failed and all(reaches(self.quorum, *count) for count in counts)
 
 
 class CalibratedGate(Record):

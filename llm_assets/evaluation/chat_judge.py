@@ -78,7 +78,7 @@ class ChatJudge:
         """Both orders of every pair that differs; equal answers tie without being asked about."""
         told = [number for number, pair in enumerate(pairs) if pair.first.strip() != pair.second.strip()]
         requests = [request for number in told for request in _orders(pairs[number])]
-        answers = self.client.ask(requests)
+        answers = self.client.ask(requests, readable=lambda text: _winner(text) is not None)
         rulings = [Ruling(0.5, "the answers are equal; the judge was not asked")] * len(pairs)
         for place, number in enumerate(told):
             rulings[number] = _confirmed(answers[2 * place], answers[2 * place + 1])

@@ -6,7 +6,7 @@ Light and pure, because gates run in every process; how the figures are measured
 from typing import NamedTuple
 
 from llm_assets.evaluation_spec import JudgeSpec
-from llm_assets.records import JudgeStatus, Rate, Record
+from llm_assets.records import JudgeStatus, Rate, Record, reaches
 
 AGREEMENT = (
     "share of labelled pairs, of all that it claims to judge, on which it prefers the answer that people prefer; "
@@ -68,12 +68,11 @@ def judge_problem(status: JudgeStatus | None, spec: JudgeSpec) -> str:
         return status.reason
     if lacking := _below(spec, status):
         return f"the {status.kind} judge {status.model} is not qualified: {'; '.join(lacking)}."
-    asked = status.judged + status.missing
     quorum = max(status.quorum, spec.quorum)
-    if asked and status.judged / asked < quorum:
+    if not reaches(quorum, status.judged, status.missing):
         return (
-            f"the judge gave a readable judgement on {status.judged} of {asked} pairs, below the quorum of "
-            f"{quorum:.0%}; the samples hold what it said, and materializing the report again asks again."
+            f"the judge gave a readable judgement on {status.judged} of {status.judged + status.missing} pairs, below "
+            f"the quorum of {quorum:.0%}; the samples hold what it said, and materializing the report again asks again."
         )
     return ""
 
@@ -104,6 +103,8 @@ def status_of(
         missing=missing,
         quorum=spec.quorum,
         failed=found.failed + failed,
+        tests_judged=found.judged,
+        tests_missing=found.missing,
         agreement_on=found.agreement_on,
         claims=found.claims,
     )
@@ -111,7 +112,7 @@ def status_of(
 
 def _lacking(spec: JudgeSpec, found: Qualification) -> list[str]:
     asked = found.judged + found.missing
-    if not asked or found.judged / asked < spec.quorum:
+    if not asked or not reaches(spec.quorum, found.judged, found.missing):
         return [f"it gave a readable judgement on {found.judged} of {asked} test pairs, required {spec.quorum:.0%}"]
     return _below(spec, found)
 

@@ -116,6 +116,14 @@ def test_nothing_is_asked_twice_about_the_same_pairs(store: ArtifactStore) -> No
         assert len(server.requests) == 2
 
 
+def test_only_the_order_that_was_not_readable_is_asked_about_again(store: ArtifactStore) -> None:
+    with serving(lambda shown: says("A") if shown.a == "Two." else "B, I think.") as server:
+        assert chat_judge(server.url, store).rule([PAIR])[0].outcome is None
+        server.judge = prefers("Two.")
+        assert chat_judge(server.url, store).rule([PAIR])[0].outcome == 1.0
+        assert len(server.requests) == 3
+
+
 # The fence
 
 

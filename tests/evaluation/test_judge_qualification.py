@@ -164,6 +164,19 @@ def test_a_judge_that_answers_in_no_readable_form_is_not(judge: Callable[[Shown]
     )
 
 
+def test_a_judge_that_babbles_and_recovers_is_asked_again_only_about_that_and_is_qualified(
+    store: ArtifactStore,
+) -> None:
+    with serving(lambda shown: "Hm." if len(shown.a) % 3 else judge_server.well(shown)) as server:
+        assert not status(qualify(chat_judge(server.url, store))).qualified
+        before = len(server.requests)
+        server.judge = judge_server.well
+        found = qualify(chat_judge(server.url, store))
+        assert found.missing == 0
+        assert status(found).qualified
+        assert 0 < len(server.requests) - before < before
+
+
 def test_a_judge_that_hangs_is_not_and_says_so_soon(store: ArtifactStore) -> None:
     with serving(hanging=True) as server:
         judge = chat_judge(server.url, store, timeout=0.05, retries=0)
@@ -305,6 +318,25 @@ def test_a_line_that_asks_more_of_its_judge_than_its_report_did_is_not_satisfied
     found = outcome(status_of(SPEC, "m", WORTHY, judged=90, missing=10), **required)
     assert found[0] == "INCONCLUSIVE"
     assert reason in found[1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "report", "kept"),
+    [
+        ({}, {"judged": 0, "missing": 0}, True),
+        ({}, {"judged": 90, "missing": 10}, True),
+        ({}, {"judged": 89, "missing": 11}, False),
+        ({}, {"judged": 100, "missing": 0, "failed": 1}, False),
+        ({"judged": 90, "missing": 10}, {"judged": 0, "missing": 0}, True),
+        ({"judged": 89, "missing": 11}, {"judged": 100, "missing": 0}, False),
+        ({"failed": 1}, {"judged": 100, "missing": 0}, False),
+        ({"agreement": NONE}, {"judged": 100, "missing": 0}, True),  # a bad judge that says so stays one
+    ],
+)
+def test_a_result_is_reused_if_the_judge_was_heard_and_not_if_it_may_say_more(
+    changed: dict[str, Any], report: dict[str, int], kept: bool
+) -> None:
+    assert status_of(SPEC, "m", WORTHY.model_copy(update=changed), **report).worth_keeping is kept
 
 
 def test_with_nothing_judged_a_win_rate_is_inconclusive_and_not_an_error() -> None:
