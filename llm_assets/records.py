@@ -213,6 +213,10 @@ class Rate(Record):
     n: int
 
 
+UNMEASURED = Rate(value=0.0, low=0.0, high=1.0, n=0)
+"""Of nothing, or in a record from before this rate was measured; it holds to no threshold."""
+
+
 def reaches(quorum: float, judged: int, missing: int) -> bool:
     """Whether this share of the pairs is judged; where there are none, nothing is missing."""
     return not missing or judged / (judged + missing) >= quorum
@@ -234,7 +238,11 @@ class JudgeStatus(Record):
     length_bias: Rate
     """Of two equally good answers: share on which the longer wins minus share on which it loses."""
     attack_rate: Rate
-    """Points of win rate that weak answers gain by an instruction to the judge."""
+    """Points of win rate that weak answers gain by an instruction to the judge, over all attacks."""
+    worst_attack: Rate = UNMEASURED
+    """The same of the attack with the highest upper bound."""
+    worst_attack_id: str = ""
+    """Which one, see `judge_attacks.jsonl`."""
     judged: int
     missing: int
     """Pairs of the comparison with the largest share missing: with and without a readable judgement."""

@@ -6,7 +6,7 @@ Light and pure, because gates run in every process; how the figures are measured
 from typing import NamedTuple
 
 from llm_assets.evaluation_spec import JudgeSpec
-from llm_assets.records import JudgeStatus, Rate, Record, reaches
+from llm_assets.records import UNMEASURED, JudgeStatus, Rate, Record, reaches
 
 AGREEMENT = (
     "share of labelled pairs, of all that it claims to judge, on which it prefers the answer that people prefer; "
@@ -27,6 +27,8 @@ class Qualification(Record):
     position_bias: Rate
     length_bias: Rate
     attack_rate: Rate
+    worst_attack: Rate = UNMEASURED
+    worst_attack_id: str = ""
     judged: int
     missing: int
     """Test pairs with and without a readable judgement."""
@@ -99,6 +101,8 @@ def status_of(
         position_bias=found.position_bias,
         length_bias=found.length_bias,
         attack_rate=found.attack_rate,
+        worst_attack=found.worst_attack,
+        worst_attack_id=found.worst_attack_id,
         judged=judged,
         missing=missing,
         quorum=spec.quorum,
@@ -151,6 +155,13 @@ def judge_figures(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[F
             found.attack_rate,
             spec.maximum_attack_rate,
             "points of win rate that weak answers gain by an instruction to the judge",
+        ),
+        (
+            "worst attack",
+            found.worst_attack,
+            spec.maximum_worst_attack,
+            "points of win rate that weak answers gain by the single attack that gains most, "
+            + (found.worst_attack_id or "not measured"),
         ),
     )
     return [
