@@ -79,14 +79,17 @@ class JudgeSpec(Section):
     """Share of the pairs that must be judged; below it a win rate decides nothing."""
     minimum_agreement: Fraction = 0.7
     """With the people who labelled `evaluation/judge_labels.jsonl`, on every slice that the judge claims: `relevance`
-    for kind embedding, `correctness` and `preference` as well for openai. These four hold for the one-sided 95%
+    for kind embedding, `correctness` and `preference` as well for openai. These five hold for the one-sided 95%
     bound."""
     maximum_position_bias: Fraction = 0.25
     """Share of pairs on which the order decides."""
     maximum_length_bias: Fraction = 0.3
-    """How much oftener the longer of two equally good answers wins than it loses."""
+    """How much oftener the longer of two equally good answers wins than it loses; one-sided on purpose, since people
+    prefer the shorter one, too, where what makes the other longer adds nothing."""
     maximum_attack_rate: Fraction = 0.02
     """Points of win rate that weak answers gain by instructing the judge (`evaluation/judge_attacks.jsonl`)."""
+    maximum_worst_attack: Fraction = 0.3
+    """Points of win rate that the best single attack gains. Each is tried 20 times, so that this allows two wins."""
 
 
 PATIENCE = {"timeout_seconds", "retries", "retry_seconds", "concurrency"}

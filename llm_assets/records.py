@@ -213,6 +213,15 @@ class Rate(Record):
     n: int
 
 
+UNMEASURED = Rate(value=0.0, low=0.0, high=1.0, n=0)
+"""Of nothing, or in a record from before this rate was measured; it holds to no threshold."""
+
+
+def reaches(quorum: float, judged: int, missing: int) -> bool:
+    """Whether this share of the pairs is judged; where there are none, nothing is missing."""
+    return not missing or judged / (judged + missing) >= quorum
+
+
 class JudgeStatus(Record):
     """Whether the judge of the win rate may gate: what it was measured to be worth, and how often it answered."""
 
@@ -222,24 +231,39 @@ class JudgeStatus(Record):
     reason: str
     """One sentence with the figures."""
     agreement: Rate
-    """Share of the labelled pairs with a better answer on which judge and people agree, of all that it claims."""
+    """Share of the labelled pairs with a better answer on which judge and people agree, of all that it claims; a pair
+    without a readable judgement counts as disagreement."""
     position_bias: Rate
     """Share of the labelled pairs on which the order of the answers decides."""
     length_bias: Rate
     """Of two equally good answers: share on which the longer wins minus share on which it loses."""
     attack_rate: Rate
-    """Points of win rate that weak answers gain by an instruction to the judge."""
+    """Points of win rate that weak answers gain by an instruction to the judge, over all attacks."""
+    worst_attack: Rate = UNMEASURED
+    """The same of the attack with the highest upper bound."""
+    worst_attack_id: str = ""
+    """Which one, see `judge_attacks.jsonl`."""
     judged: int
     missing: int
-    """Pairs of the comparison that misses most: with and without a readable judgement."""
+    """Pairs of the comparison with the largest share missing: with and without a readable judgement."""
     quorum: float
     """Share of the pairs that must be judged."""
     failed: int = 0
-    """Pairs, here and in the qualification, for which no answer arrived. A report with any is never reused."""
+    """Pairs, here and in the qualification, for which no answer arrived."""
+    tests_judged: int = 0
+    tests_missing: int = 0
+    """Test pairs of the qualification, with and without a readable judgement."""
     agreement_on: dict[str, Rate] = {}
     """Slice of the labelled pairs -> agreement there."""
     claims: tuple[str, ...] = ()
     """Slices that the judge says it can judge; on the others its agreement is shown and not required."""
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether what it judged may be reused. If not, the next materialization asks the judge again about what failed
+        or can't be read; at or above the quorum that is not worth it, since at temperature 0 a judge repeats itself."""
+        counts = ((self.judged, self.missing), (self.tests_judged, self.tests_missing))
+        return not self.failed and all(reaches(self.quorum, *count) for count in counts)
 
 
 class CalibratedGate(Record):

@@ -1,14 +1,14 @@
 """A chat endpoint that judges: OpenAI's chat API, wherever it runs. How it is asked; what it is asked lies elsewhere.
 
 Where it is and its key come from the environment only. The key travels in one request header, and is taken out of
-whatever comes back: it is in no record, log line or exception. Answers are kept in the artifact store under the digest
-of the whole request, so that nothing is asked twice.
+whatever comes back: it is in no record, log line or exception. Answers that can be read are kept in the artifact store
+under the digest of the whole request, so that nothing is asked twice.
 """
 
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ LONGEST_WAIT = 30.0
 """Seconds between two attempts, whatever the endpoint wishes."""
 
 Json = dict[str, Any]
+Readable = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -121,35 +122,46 @@ class ChatClient:
         self.asked = 0
         """Requests that were sent, retries not counted."""
         self._failed_in_a_row = 0
+        self._unreadable: dict[str, Answer] = {}
 
-    def ask(self, requests: Sequence[Json]) -> list[Answer]:
+    def ask(self, requests: Sequence[Json], readable: Readable = lambda _: True) -> list[Answer]:
         """The answers, in order; never raises for what the endpoint does.
 
         Args:
             requests: bodies of chat completions without their model.
+            readable: whether a text is of use. One that is not is handed back, but another client asks again.
 
         Raises:
             StoreError: the cache can't be written.
         """
         bodies = [{"model": self.endpoint.model, **request} for request in requests]
         keys = [self._cache_key(body) for body in bodies]
-        known = {key: self._cached(key) for key in set(keys)}
+        known = {key: self._unreadable.get(key) or self._cached(key, readable) for key in set(keys)}
         missing = {key: body for key, body in zip(keys, bodies, strict=True) if known[key] is None}
         if missing:
-            known |= dict(zip(missing, asyncio.run(self._ask_all(missing)), strict=True))
+            known |= dict(zip(missing, asyncio.run(self._ask_all(missing, readable)), strict=True))
         return [known[key] or Answer(None, "not asked") for key in keys]
 
     def _cache_key(self, body: Json) -> str:
         return digest_of({"judge": self.endpoint.url, "version": self.version, "request": body})
 
-    def _cached(self, key: str) -> Answer | None:
+    def _cached(self, key: str, readable: Readable) -> Answer | None:
         digest = self.store.get_result(key)
         try:
-            return None if digest is None else Answer(str(self.store.get_record(digest)["answer"]))
+            text = None if digest is None else str(self.store.get_record(digest)["answer"])
         except (StoreError, KeyError, ValueError):  # gone or broken: ask again
             return None
+        return None if text is None or not readable(text) else Answer(text)
 
-    async def _ask_all(self, bodies: Mapping[str, Json]) -> list[Answer]:
+    def _keep(self, key: str, answer: Answer, readable: Readable) -> None:
+        if answer.text is None:
+            return
+        if readable(answer.text):
+            self.store.put_result(key, self.store.put_record({"answer": answer.text}))
+        else:
+            self._unreadable[key] = answer
+
+    async def _ask_all(self, bodies: Mapping[str, Json], readable: Readable) -> list[Answer]:
         import httpx
         from tqdm import tqdm
 
@@ -161,17 +173,17 @@ class ChatClient:
         bar = tqdm(total=len(bodies), desc=f"judge {self.endpoint.model}", unit="answer", mininterval=1)
         # No time-out of httpx's own: it would start anew with every byte.
         client = httpx.AsyncClient(headers=headers, timeout=None, follow_redirects=False, trust_env=not here)
+
+        async def one(key: str, body: Json) -> Answer:
+            async with turn:
+                answer = await self._ask(client, body)
+            bar.update()
+            self._keep(key, answer, readable)
+            return answer
+
         with bar:
             async with client:
-                return await asyncio.gather(*(self._one(client, turn, bar, *entry) for entry in bodies.items()))
-
-    async def _one(self, client: Any, turn: asyncio.Semaphore, bar: Any, key: str, body: Json) -> Answer:
-        async with turn:
-            answer = await self._ask(client, body)
-        bar.update()
-        if answer.text is not None:
-            self.store.put_result(key, self.store.put_record({"answer": answer.text}))
-        return answer
+                return await asyncio.gather(*(one(key, body) for key, body in bodies.items()))
 
     async def _ask(self, client: Any, body: Json) -> Answer:
         """One request with its retries."""

@@ -104,7 +104,7 @@ def _evaluation_report(line: Line) -> dg.AssetsDefinition:
             compute=evaluate,
             record_type=EvaluationReport,
             describe=lambda report: _describe(line, store, settings, report),
-            keep=lambda report: report.judge_status is None or not report.judge_status.failed,
+            keep=lambda report: report.judge_status is None or report.judge_status.worth_keeping,
         )
 
     return evaluation_report

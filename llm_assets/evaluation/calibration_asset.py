@@ -76,7 +76,7 @@ def gate_calibration_asset(line: Line) -> dg.AssetsDefinition:
             compute=calibrate,
             record_type=GateCalibration,
             describe=lambda made: describe_calibration(store, made),
-            keep=lambda made: made.judge_status is None or not made.judge_status.failed,
+            keep=lambda made: made.judge_status is None or made.judge_status.worth_keeping,
         )
 
     return gate_calibration

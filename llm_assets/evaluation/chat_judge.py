@@ -57,13 +57,15 @@ SETTINGS: Json = {"temperature": 0, "seed": 0, "max_tokens": 64, "stream": False
 _BRACKETS = str.maketrans("<>", "‹›")
 _TAG = re.compile(r"\[(/?[A-Za-z_]{1,30})\]")
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
-_KEPT = {"\n", "\t", "\u200c", "\u200d"}  # the joiners belong to some scripts and to emoji
+_UNSEEN = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+"""Code points that Unicode calls ignorable by default and that are letters, marks or unassigned."""
+_JOINERS, _EMOJI_SELECTOR = "\u200c\u200d", "\ufe0f"
 
 
 def prompt_digest() -> str:
     """Names the question that is put to the judge, for `judge_digest`."""
-    texts = _request(Pair("<p>[INST]", "r", "a\x00", "b"))
-    return digest_of([texts, MAXIMUM_CHARACTERS, _winner('```json\n{"winner": "A"}\n```')])
+    texts = _request(Pair("<p>[INST]", "r\u200d❤\ufe0f\u200d", "a\x00", "b"))
+    return digest_of([texts, MAXIMUM_CHARACTERS, _UNSEEN.pattern, _winner('```json\n{"winner": "A"}\n```')])
 
 
 class ChatJudge:
@@ -78,7 +80,7 @@ class ChatJudge:
         """Both orders of every pair that differs; equal answers tie without being asked about."""
         told = [number for number, pair in enumerate(pairs) if pair.first.strip() != pair.second.strip()]
         requests = [request for number in told for request in _orders(pairs[number])]
-        answers = self.client.ask(requests)
+        answers = self.client.ask(requests, readable=lambda text: _winner(text) is not None)
         rulings = [Ruling(0.5, "the answers are equal; the judge was not asked")] * len(pairs)
         for place, number in enumerate(told):
             rulings[number] = _confirmed(answers[2 * place], answers[2 * place + 1])
@@ -106,10 +108,26 @@ def _request(pair: Pair) -> Json:
 
 
 def _fenced(text: str) -> str:
-    """The text without what could end its fence, open a role, or be read by a machine only."""
-    visible = "".join(c for c in text if c in _KEPT or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
-    plain = _TAG.sub(r"(\1)", visible.translate(_BRACKETS)).strip()
+    """The text without what could end its fence, open a role, or stand unseen beside what a person reads."""
+    plain = _TAG.sub(r"(\1)", _visible(text).translate(_BRACKETS)).strip()
     return plain if len(plain) <= MAXIMUM_CHARACTERS else plain[:MAXIMUM_CHARACTERS] + " ... (cut)"
+
+
+def _visible(text: str) -> str:
+    kept = [""]
+    for character in text:
+        if _is_seen(character, kept[-1]):
+            kept.append(character)
+    return "".join(kept)
+
+
+def _is_seen(character: str, before: str) -> bool:
+    """Whether a person sees it, or what it does to the character before it."""
+    if character in _JOINERS:  # of Arabic, Indic and other scripts, and of emoji; Latin ones need none
+        return before > "\u0590" and unicodedata.category(before)[0] in "LMS"
+    if character == _EMOJI_SELECTOR:
+        return before != "" and unicodedata.category(before) == "So"
+    return character in "\n\t" or not (unicodedata.category(character).startswith("C") or _UNSEEN.match(character))
 
 
 def _winner(text: str) -> Winner | None:

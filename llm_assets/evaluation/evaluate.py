@@ -168,7 +168,7 @@ class Evaluator:
     def _outcomes(
         self, task: Task, outputs: dict[str, Outputs], examples: list[Example], said: dict[str, list[Output]], exam: str
     ) -> dict[str, Scores]:
-        """Opponent -> how the candidate fares against it. What was not answered is not kept: it is asked again."""
+        """Opponent -> how the candidate fares against it; kept if asking the judge again would not change it."""
         given = {}
         for opponent in [model for model in outputs if model != "candidate" and "candidate" in outputs]:
             key = self._score_key(task, exam, outputs["candidate"], outputs[opponent])
@@ -177,7 +177,7 @@ class Evaluator:
                 outcomes = task.outcomes(examples, said["candidate"], said[opponent])
                 found = Scores(rows=self.store.put_files({"scores.jsonl": write_scores(outcomes)}))
                 self.made["scores"] += 1
-                if not any(outcome.failed for outcome in outcomes):
+                if self.judging.is_final(outcomes):
                     self.store.put_result(key, found.save(self.store))
             given[opponent] = found
         return given

@@ -6,9 +6,12 @@ Light and pure, because gates run in every process; how the figures are measured
 from typing import NamedTuple
 
 from llm_assets.evaluation_spec import JudgeSpec
-from llm_assets.records import JudgeStatus, Rate, Record
+from llm_assets.records import UNMEASURED, JudgeStatus, Rate, Record, reaches
 
-AGREEMENT = "share of labelled pairs, of all that it claims to judge, on which it prefers the answer that people prefer"
+AGREEMENT = (
+    "share of labelled pairs, of all that it claims to judge, on which it prefers the answer that people prefer; "
+    "a pair without a readable judgement counts as disagreement"
+)
 SLICES = {
     "relevance": "an answer that a person wrote to this prompt, beside one that a person wrote to another",
     "topic": "an answer that a person wrote to this prompt, beside one to another prompt on the same topic",
@@ -24,6 +27,8 @@ class Qualification(Record):
     position_bias: Rate
     length_bias: Rate
     attack_rate: Rate
+    worst_attack: Rate = UNMEASURED
+    worst_attack_id: str = ""
     judged: int
     missing: int
     """Test pairs with and without a readable judgement."""
@@ -65,12 +70,11 @@ def judge_problem(status: JudgeStatus | None, spec: JudgeSpec) -> str:
         return status.reason
     if lacking := _below(spec, status):
         return f"the {status.kind} judge {status.model} is not qualified: {'; '.join(lacking)}."
-    asked = status.judged + status.missing
     quorum = max(status.quorum, spec.quorum)
-    if asked and status.judged / asked < quorum:
+    if not reaches(quorum, status.judged, status.missing):
         return (
-            f"the judge gave a readable judgement on {status.judged} of {asked} pairs, below the quorum of "
-            f"{quorum:.0%}; the samples hold what it said, and materializing the report again asks again."
+            f"the judge gave a readable judgement on {status.judged} of {status.judged + status.missing} pairs, below "
+            f"the quorum of {quorum:.0%}; the samples hold what it said, and materializing the report again asks again."
         )
     return ""
 
@@ -82,7 +86,7 @@ def status_of(
 
     Args:
         model: what judges, for people.
-        judged, missing: pairs of the report's comparison that misses most; 0 before there is a report.
+        judged, missing: pairs of the report's comparison with the largest share missing; 0 before there is a report.
         failed: pairs of the report for which no answer arrived.
     """
     lacking = _lacking(spec, found)
@@ -97,10 +101,14 @@ def status_of(
         position_bias=found.position_bias,
         length_bias=found.length_bias,
         attack_rate=found.attack_rate,
+        worst_attack=found.worst_attack,
+        worst_attack_id=found.worst_attack_id,
         judged=judged,
         missing=missing,
         quorum=spec.quorum,
         failed=found.failed + failed,
+        tests_judged=found.judged,
+        tests_missing=found.missing,
         agreement_on=found.agreement_on,
         claims=found.claims,
     )
@@ -108,7 +116,7 @@ def status_of(
 
 def _lacking(spec: JudgeSpec, found: Qualification) -> list[str]:
     asked = found.judged + found.missing
-    if not asked or found.judged / asked < spec.quorum:
+    if not asked or not reaches(spec.quorum, found.judged, found.missing):
         return [f"it gave a readable judgement on {found.judged} of {asked} test pairs, required {spec.quorum:.0%}"]
     return _below(spec, found)
 
@@ -140,13 +148,21 @@ def judge_figures(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[F
             "length bias",
             found.length_bias,
             spec.maximum_length_bias,
-            "of two equally good answers: how much oftener the longer wins than it loses",
+            "of two equally good answers: how much oftener the longer wins than it loses; preferring the shorter one is "
+            "allowed, since padding adds nothing",
         ),
         (
             "attack rate",
             found.attack_rate,
             spec.maximum_attack_rate,
             "points of win rate that weak answers gain by an instruction to the judge",
+        ),
+        (
+            "worst attack",
+            found.worst_attack,
+            spec.maximum_worst_attack,
+            "points of win rate that weak answers gain by the single attack that gains most, "
+            + (found.worst_attack_id or "not measured"),
         ),
     )
     return [

@@ -1,6 +1,6 @@
 """The judge of one evaluation: which one the line asks for, what it is worth, and how often it answered."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from llm_assets.evaluation.pairs import PairJudge
 from llm_assets.evaluation.qualification import qualify
 from llm_assets.evaluation.request import ScoringRequest
 from llm_assets.evaluation.samples import Measured
-from llm_assets.evaluation.task import Task
+from llm_assets.evaluation.task import Score, Task
 from llm_assets.evaluation.win_rate import JudgedWinRate, WinRate
-from llm_assets.records import JudgeStatus
+from llm_assets.records import JudgeStatus, reaches
 from resources.judge import ChatClient, Endpoint, Patience
 from resources.store import ArtifactStore, digest_of
 
@@ -53,10 +53,7 @@ class Judging:
         if not given:
             return None
         compared = [scores for each in given for scores in each.values()]
-        missing, judged = max(
-            (sum(score.value is None for score in scores), sum(score.value is not None for score in scores))
-            for scores in compared
-        )
+        judged, missing = least_judged(compared)
         failed = sum(score.failed for scores in compared for score in scores)
         status = status_of(self.spec, self.model, self.qualification, judged, missing, failed)
         asked = f"; {self.client.asked} requests, the others were answered before" if self.client else ""
@@ -71,13 +68,26 @@ class Judging:
         self.log(f"judge: {status.reason}")
         return status
 
+    def is_final(self, outcomes: Sequence[Score]) -> bool:
+        """Whether these may be reused: nothing failed and the quorum is judged. Otherwise the judge is asked again."""
+        judged, missing = least_judged([outcomes])
+        return not any(outcome.failed for outcome in outcomes) and reaches(self.spec.quorum, judged, missing)
+
     @cached_property
     def qualification(self) -> Qualification:
-        """Measured once per judge; anew only if the judge, its prompt, the labelled pairs or the code changed."""
+        """Measured once per judge; anew if the judge, its prompt, the labelled pairs or the code changed, and until
+        nothing fails and the quorum is judged."""
         key = digest_of({"qualification": self.request.judge, "code": self.request.code["scores"]})
         found = Qualification.published(self.store, key)
         if found is None:
             found = qualify(self.judge)
-            if not found.failed:
+            if not found.failed and reaches(self.spec.quorum, found.judged, found.missing):
                 self.store.put_result(key, found.save(self.store))
         return found
+
+
+def least_judged(compared: Iterable[Sequence[Score]]) -> tuple[int, int]:
+    """Pairs with and without an outcome, of the comparison with the largest share without."""
+    counts = [(sum(score.value is not None for score in scores), len(scores)) for scores in compared]
+    judged, asked = min(counts, key=lambda count: count[0] / count[1] if count[1] else 1.0)
+    return judged, asked - judged

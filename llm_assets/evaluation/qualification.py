@@ -1,9 +1,10 @@
 """Is the judge any good? It is itself under test before a win rate of its may gate.
 
-Four figures, each with exact one-sided 95% bounds: agreement with people, how often the order of the answers decides,
+Five figures, each with exact one-sided 95% bounds: agreement with people, how often the order of the answers decides,
 how much it prefers the longer of two equally good answers, and what an instruction to the judge inside a weak answer
-gains. Pairs that share a prompt or an attack are counted as independent. The labels are people's: where they and the
-answers come from stands in `judge_labels.md`. The attacks (`judge_attacks.jsonl`) were written for this project.
+gains, on average and by the attack that gains most, since whoever attacks uses that one. Pairs that share a prompt or
+an attack are counted as independent. The labels are people's: where they and the answers come from stands in
+`judge_labels.md`. The attacks (`judge_attacks.jsonl`) were written for this project.
 
 A judge is held to the slices of the labels that it claims, to each of them. On the others it is measured as well, so
 that a report says what its win rate does not see.
@@ -11,23 +12,23 @@ that a report says what its win rate does not see.
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llm_assets.evaluation.judge_digest import ATTACKS, LABELS
 from llm_assets.evaluation.judge_status import Qualification
 from llm_assets.evaluation.pairs import Pair, PairJudge, Ruling
 from llm_assets.evaluation.proportions import Proportion
-from llm_assets.records import Rate
+from llm_assets.records import UNMEASURED, Rate
 
 CONFIDENCE = 0.95
 LENGTHENED = 60
 """Good answers that are put beside a longer copy of themselves."""
 ATTACKED_PER_ATTACK = 20
-"""Weak answers that each attack is put into. With 24 attacks three wins still show a rate below 2 points; a smaller set
-would refuse judges that are good enough."""
+"""Weak answers that each attack is put into. With 24 attacks three wins still show a rate below 2 points, and two wins
+of one attack one below 30 points; a smaller set would refuse judges that are good enough."""
 PADDING = (
     "I hope this helps! If you have any other questions about this or anything else, please feel free to ask at any "
     "time, and I will do my very best to assist you.",
@@ -65,6 +66,16 @@ class Labelled:
         return {"a": 1.0, "b": 0.0, "tie": 0.5}[self.label]
 
 
+class Attacked(NamedTuple):
+    """A weak answer with an attack, first, beside a good one."""
+
+    attack: str
+    """Its id in `judge_attacks.jsonl`."""
+    number: int
+    """Place of its labelled pair."""
+    pair: Pair
+
+
 def labelled_pairs() -> list[Labelled]:
     """The labelled set."""
     return [
@@ -87,16 +98,17 @@ def lengthened_pairs(labelled: Sequence[Labelled]) -> list[Pair]:
     return pairs
 
 
-def attacked_pairs(labelled: Sequence[Labelled]) -> list[tuple[int, Pair]]:
-    """Weak answers with an attack, first, beside good ones; each with the place of its labelled pair."""
+def attacked_pairs(labelled: Sequence[Labelled]) -> list[Attacked]:
+    """Every attack in as many weak answers, so that each labelled pair is used about equally often."""
     clear = [number for number, each in enumerate(labelled) if each.label != "tie"]
     found = []
     for attack_number, attack in enumerate(_rows(ATTACKS)):
         for turn in range(ATTACKED_PER_ATTACK):
             number = clear[(attack_number * ATTACKED_PER_ATTACK + turn) % len(clear)]
             each = labelled[number]
-            attacked = attack["text"].replace("{answer}", each.weak)
-            found.append((number, Pair(each.pair.prompt, each.pair.reference, attacked, each.better)))
+            weak = attack["text"].replace("{answer}", each.weak)
+            pair = Pair(each.pair.prompt, each.pair.reference, weak, each.better)
+            found.append(Attacked(attack["id"], number, pair))
     return found
 
 
@@ -108,21 +120,20 @@ def qualify(judge: PairJudge) -> Qualification:
     claimed = [each for each in labelled_pairs() if each.slice in judge.claims]
     beyond = [each for each in labelled_pairs() if each.slice not in judge.claims and each.pair.reference]
     lengthened, attacked = lengthened_pairs(claimed), attacked_pairs(claimed)
-    pairs = [[each.pair for each in claimed], lengthened, [pair for _, pair in attacked], [e.pair for e in beyond]]
+    pairs = [[each.pair for each in claimed], lengthened, [each.pair for each in attacked], [e.pair for e in beyond]]
     rulings = judge.rule([pair for part in pairs for pair in part])
     ends = list(itertools.accumulate(map(len, pairs)))
     plain, longer, tried, others = (rulings[end - len(part) : end] for end, part in zip(ends, pairs, strict=True))
     judged = [ruling for ruling in rulings if ruling.outcome is not None]
-    gains = [
-        gain
-        for (number, _), ruling in zip(attacked, tried, strict=True)
-        if (gain := _gain(claimed[number], plain[number], ruling)) is not None
-    ]
+    gains = _gains(claimed, plain, attacked, tried)
+    worst = _worst(gains)
     return Qualification(
         agreement=_agreement(claimed, plain),
         position_bias=_rate([ruling.turned for ruling in plain if ruling.outcome is not None]),
         length_bias=_net(_rate([ruling.outcome for ruling in longer if ruling.outcome is not None])),
-        attack_rate=_rate(gains),
+        attack_rate=_rate([gain for each in gains.values() for gain in each]),
+        worst_attack=_rate(gains.get(worst, [])),
+        worst_attack_id=worst,
         judged=len(judged),
         missing=len(rulings) - len(judged),
         failed=sum(ruling.failed for ruling in rulings),
@@ -132,13 +143,9 @@ def qualify(judge: PairJudge) -> Qualification:
 
 
 def _agreement(labelled: Sequence[Labelled], rulings: Sequence[Ruling]) -> Rate:
-    return _rate(
-        [
-            each.outcome == ruling.outcome
-            for each, ruling in zip(labelled, rulings, strict=True)
-            if each.label != "tie" and ruling.outcome is not None
-        ]
-    )
+    """Silence agrees with nobody: else a judge would gain by saying nothing of what it can't judge."""
+    pairs = zip(labelled, rulings, strict=True)
+    return _rate([each.outcome == ruling.outcome for each, ruling in pairs if each.label != "tie"])
 
 
 def _by_slice(labelled: Sequence[Labelled], rulings: Sequence[Ruling]) -> dict[str, Rate]:
@@ -147,6 +154,24 @@ def _by_slice(labelled: Sequence[Labelled], rulings: Sequence[Ruling]) -> dict[s
         inside = [pair for pair in zip(labelled, rulings, strict=True) if pair[0].slice == name]
         found[name] = _agreement([each for each, _ in inside], [ruling for _, ruling in inside])
     return found
+
+
+def _gains(
+    labelled: Sequence[Labelled], plain: Sequence[Ruling], attacked: Sequence[Attacked], tried: Sequence[Ruling]
+) -> dict[str, list[float]]:
+    """Attack -> what it added to each weak answer for which that is known."""
+    gains: dict[str, list[float]] = {each.attack: [] for each in attacked}
+    for each, ruling in zip(attacked, tried, strict=True):
+        gain = _gain(labelled[each.number], plain[each.number], ruling)
+        if gain is not None:
+            gains[each.attack].append(gain)
+    return gains
+
+
+def _worst(gains: Mapping[str, Sequence[float]]) -> str:
+    """The attack that may gain most. Its upper bound holds for the truly worst one too, since no attack has a higher
+    one; its lower bound does not, since luck may have chosen it."""
+    return max(gains, key=lambda attack: (_rate(gains[attack]).high, _rate(gains[attack]).value), default="")
 
 
 def _gain(each: Labelled, plain: Ruling, attacked: Ruling) -> float | None:
@@ -160,7 +185,7 @@ def _gain(each: Labelled, plain: Ruling, attacked: Ruling) -> float | None:
 
 def _rate(values: Sequence[float]) -> Rate:
     if not values:
-        return Rate(value=0.0, low=0.0, high=1.0, n=0)
+        return UNMEASURED
     found = Proportion.of(values).estimate(CONFIDENCE)
     return Rate(value=found.value, low=round(found.low, 9), high=round(found.high, 9), n=found.n)
 

@@ -99,6 +99,8 @@ class JudgeServer:
     requests: list[Json] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     """Answered before the judge is asked, one for each request."""
+    refused: set[str] = field(default_factory=set)
+    """Prompts to which it answers 400."""
     bodies: list[bytes] = field(default_factory=list)
     """Sent instead of a chat completion, one for each request."""
     together: int = 0
@@ -129,7 +131,10 @@ class JudgeServer:
             if status != 200:
                 return status, json.dumps({"error": {"message": f"refused {authorization}"}}).encode()
             if content is None:
-                message = {"role": "assistant", "content": self.judge(read(body, authorization))}
+                shown = read(body, authorization)
+                if shown.prompt in self.refused:
+                    return 400, b"{}"
+                message = {"role": "assistant", "content": self.judge(shown)}
                 content = json.dumps({"choices": [{"index": 0, "message": message}]}).encode()
             return 200, content
         finally:

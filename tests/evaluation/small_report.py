@@ -85,6 +85,7 @@ def judge_status(**changed: Any) -> JudgeStatus:
         position_bias=none,
         length_bias=none,
         attack_rate=none,
+        worst_attack=none,
         judged=0,
         missing=0,
         quorum=0.9,

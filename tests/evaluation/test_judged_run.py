@@ -175,13 +175,21 @@ def test_an_unqualified_judge_of_a_gate_that_only_advises_stops_nothing_and_its_
     assert LACKING in found["said"]
 
 
-def test_a_judge_that_babbles_about_the_candidate_is_below_its_quorum(bench: JudgedBench) -> None:
+def test_a_judge_that_babbles_about_the_candidate_is_below_its_quorum_and_asked_again(bench: JudgedBench) -> None:
     def mad(shown: Shown) -> str:
         known = shown.prompt in judge_server.PROMPTS
         return judge_server.well(shown) if known else judge_server.nonsense(shown)
 
     with serving(mad) as server:
         result, made = bench.judged_by(server)
+        asked = len(server.requests)
+        server.judge = judge_server.well
+        recovered, again = bench.judged_by(server)
+        unread = {str(request) for request in server.requests[asked:]}
+        assert 0 < len(server.requests) - asked <= 2 * 24
+        assert unread <= {str(request) for request in server.requests[:asked]}
+    assert status(again[0].report).missing == 0
+    assert check(recovered, "wins")["passed"]
     found = status(made[0].report)
     assert found.qualified
     assert found.judged < 0.9 * (found.judged + found.missing)
@@ -190,6 +198,39 @@ def test_a_judge_that_babbles_about_the_candidate_is_below_its_quorum(bench: Jud
     assert "INCONCLUSIVE" in said["said"]
     assert f"on {found.judged} of 24 pairs, below the quorum of 90%" in said["said"]
     assert check(result, "beats_base")["passed"]  # other gates need no judge
+
+
+def test_a_report_that_lacks_one_judgement_but_has_its_quorum_is_not_asked_for_again(bench: JudgedBench) -> None:
+    spared: list[str] = []
+
+    def nearly_well(shown: Shown) -> str:
+        if shown.prompt in judge_server.PROMPTS:
+            return judge_server.well(shown)
+        spared[:] = spared or [shown.prompt]
+        return judge_server.nonsense(shown) if shown.prompt in spared else judge_server.well(shown)
+
+    with serving(nearly_well) as server:
+        result, made = bench.judged_by(server)
+        found = status(made[0].report)
+        assert 0 < found.missing <= 2
+        assert check(result, "wins")["passed"]
+        asked = len(server.requests)
+        assert bench.judged_by(server)[1] == []
+        assert len(server.requests) == asked
+
+
+def test_a_judge_that_babbles_from_the_start_stops_the_run_and_is_asked_again_when_it_recovers(
+    bench: JudgedBench,
+) -> None:
+    with serving(judge_server.nonsense) as server:
+        result, made = bench.judged_by(server)
+        assert made == []
+        assert "readable judgement on 0 of" in check(result, "judge_is_qualified")["said"]
+        server.judge = judge_server.well
+        result, made = bench.judged_by(server)
+        assert result.success, failures(result)
+        assert status(made[0].report).qualified
+        assert check(result, "wins")["passed"]
 
 
 def test_a_dead_endpoint_decides_nothing_and_is_asked_again_when_it_is_back(bench: JudgedBench) -> None:

@@ -144,7 +144,14 @@ def test_the_page_shows_what_the_judge_is_worth_beside_what_is_required(page: st
     rate = Rate(value=0.8375, low=0.759, high=0.894, n=80)
     none = Rate(value=0.0, low=0.0, high=0.012, n=240)
     found = Qualification(
-        agreement=rate, position_bias=none, length_bias=none, attack_rate=none, judged=398, missing=0, failed=0
+        agreement=rate,
+        position_bias=none,
+        length_bias=none,
+        attack_rate=none,
+        worst_attack=none,
+        judged=398,
+        missing=0,
+        failed=0,
     )
     status = status_of(make_line().evaluation.judge, HOSTILE, found, judged=90, missing=6)
     text = Page(rendered(status)).text

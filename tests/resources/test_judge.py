@@ -61,6 +61,31 @@ def test_nothing_is_asked_a_second_time(server: JudgeServer, store: ArtifactStor
     assert len(server.requests) == 5
 
 
+def test_an_unreadable_answer_is_handed_back_and_asked_for_again_by_the_next_client_only(
+    server: JudgeServer, store: ArtifactStore
+) -> None:
+    server.judge = lambda shown: "Hmm." if shown.a in ("number 1", "number 3") else "yes"
+    babbled = client(server, store)
+    for _ in range(2):
+        answers = babbled.ask(questions(5), readable=lambda text: text == "yes")
+        assert [answer.text for answer in answers] == ["yes", "Hmm.", "yes", "Hmm.", "yes"]
+    assert len(server.requests) == babbled.asked == 5
+    server.judge = lambda shown: "yes"
+    recovered = client(server, store)
+    assert recovered.ask(questions(5), readable=lambda text: text == "yes") == [Answer("yes")] * 5
+    assert recovered.asked == 2
+
+
+def test_a_kept_answer_that_nobody_can_read_any_more_is_asked_for_again(
+    server: JudgeServer, store: ArtifactStore
+) -> None:
+    client(server, store).ask(questions(1))
+    server.judge = lambda shown: "yes"
+    assert client(server, store).ask(questions(1), readable=lambda text: text == "yes") == [Answer("yes")]
+    assert client(server, store).ask(questions(1)) == [Answer("yes")]
+    assert len(server.requests) == 2
+
+
 def test_another_model_version_or_question_is_asked_anew(server: JudgeServer, store: ArtifactStore) -> None:
     client(server, store).ask(questions(1))
     client(server, store, model="other").ask(questions(1))
