@@ -12,27 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from llm_assets.data.checkers import RUNS_ANSWERS, RUNS_ENTRIES, instruction_ids, reasoning_tasks
 from llm_assets.data.text import answer_form
 from llm_assets.records import EvaluationKind
 from resources.errors import DataError
 
 Filled = Annotated[str, Field(pattern=r"\S")]
-
-
-RUNS_ANSWERS = {
-    "binary_matrix",
-    "composite",
-    "countdown",
-    "intermediate_integration",
-    "n_queens",
-    "polynomial_multiplication",
-    "puzzle24",
-    "simple_integration",
-    "spiral_matrix",
-    "string_insertion",
-}
-"""Datasets of reasoning-gym 0.1.25 whose verifier gives the model's answer to Python's `eval`, itself or through sympy;
-`composite` hands it on to any other."""
 
 
 class _Example(BaseModel):
@@ -97,6 +82,14 @@ class _Instructions(_Labelled):
             raise ValueError(f"{len(self.instruction_ids)} instruction_ids but {len(self.arguments)} arguments")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_checked(self) -> "_Instructions":
+        known = instruction_ids()
+        unknown = [name for name in self.instruction_ids if known and name not in known]
+        if unknown:
+            raise ValueError(f"no checker of IFBench for the instruction {unknown[0]!r}")
+        return self
+
 
 class _MultipleChoice(_Labelled):
     prompt: Filled
@@ -144,6 +137,10 @@ class _Reasoning(_Labelled):
             raise ValueError(f"task is {self.task!r}, but the entry was made by {made_by!r}")
         if self.task in RUNS_ANSWERS:
             raise ValueError(f"the verifier of {self.task} runs a model's answer as Python; use another task")
+        if self.task in RUNS_ENTRIES:
+            raise ValueError(f"the verifier of {self.task} runs what the row says as Python; use another task")
+        if reasoning_tasks() and self.task not in reasoning_tasks():
+            raise ValueError(f"reasoning-gym has no task {self.task!r}")
         return self
 
 

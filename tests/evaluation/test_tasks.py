@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from llm_assets.data.text import answer_form
-from llm_assets.evaluation import reasoning
+from llm_assets.evaluation import instruction_following, reasoning
 from llm_assets.evaluation.custom import Custom, load_function
 from llm_assets.evaluation.estimates import Estimate
 from llm_assets.evaluation.exact_match import ExactMatch
@@ -60,14 +60,23 @@ def test_every_metric_has_one_task_that_agrees_with_the_line_about_kind_and_dire
 
 @pytest.mark.parametrize(
     ("scored", "package"),
-    [(InstructionFollowing, "if-verifiable"), (Toxicity, "alt-profanity-check"), (Reasoning, "reasoning-gym")],
+    [
+        (InstructionFollowing, "if-verifiable"),
+        (InstructionFollowing, "nltk"),
+        (InstructionFollowing, "langdetect"),
+        (Toxicity, "alt-profanity-check"),
+        (Toxicity, "scikit-learn"),
+        (Reasoning, "reasoning-gym"),
+    ],
 )
 def test_another_version_of_a_foreign_scorer_is_another_identity(
     scored: type[Task], package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for version in ("1.0", "1.1"):
-        monkeypatch.setattr("llm_assets.evaluation.task.version", {package: version}.__getitem__)
-        assert scored().identity == version
+    def identity(version: str) -> str:
+        monkeypatch.setattr("llm_assets.evaluation.task.version", lambda name: version if name == package else "1.0")
+        return scored().identity
+
+    assert identity("1.0") == identity("1.0") != identity("1.1")
 
 
 def test_an_example_knows_the_document_it_comes_from_and_else_stands_for_itself(tmp_path: Path) -> None:
@@ -179,17 +188,67 @@ def test_only_a_fully_verified_answer_counts() -> None:
 def test_an_answer_that_breaks_its_verifier_is_not_verified_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     class Breaks:
         def score_answer(self, answer: str, entry: dict[str, Any]) -> float:
-            return 1 / len(answer[2:])
+            return 1 / (57 - int(answer))
 
     monkeypatch.setattr(reasoning, "_verifier", lambda task: Breaks())
-    broken = verify("Answer: 57")
+    broken = verify("Answer: 57", answer="58")
     assert (broken.value, broken.reason) == (0.0, "checker broke on '57' (ZeroDivisionError)")
+    with pytest.raises(EvaluationError, match=r"can't judge entry a, whatever the answer .*ZeroDivisionError"):
+        verify("Answer: 57", answer="57")
+
+
+def test_a_verifier_that_lacks_a_package_is_an_error_and_not_a_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lacks:
+        def score_answer(self, answer: str, entry: dict[str, Any]) -> float:
+            raise ModuleNotFoundError("No module named 'z3'") if answer != entry["answer"] else ValueError
+
+    monkeypatch.setattr(reasoning, "_verifier", lambda task: Lacks())
+    with pytest.raises(EvaluationError, match=r"can't judge .*No module named 'z3'.*install what is missing"):
+        verify("Answer: 58")
 
 
 def test_a_task_that_reasoning_gym_does_not_have_is_an_error() -> None:
     pytest.importorskip("reasoning_gym")
     with pytest.raises(EvaluationError, match="no task 'chain_summ'"):
         verify("Answer: 57", task="chain_summ")
+
+
+# --- instructions
+
+
+def follow(output: str, instruction: str, **arguments: Any) -> Score:
+    return score(InstructionFollowing(), Output("a", output), instruction_ids=[instruction], arguments=[arguments])
+
+
+def test_an_instruction_that_nothing_checks_is_an_error_and_not_a_zero_for_every_model() -> None:
+    for said in ("Words.", ""):
+        with pytest.raises(EvaluationError, match=r"no checker 'count:no_such'; correct the set's `instruction_ids`"):
+            follow(said, "count:no_such")
+    with pytest.raises(EvaluationError, match=r"checker of count:numbers can't take \{'M': 3\} .*TypeError"):
+        follow("Words.", "count:numbers", M=3)
+
+
+def test_a_checker_that_lacks_its_data_or_a_package_is_an_error_that_names_the_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nltk.data.path", [])
+    with pytest.raises(EvaluationError, match=r"format:title_case can't run.*punkt_tab.*nltk.downloader"):
+        follow("Some Words", "format:title_case")
+    checker = instruction_following._checkers()["count:numbers"]
+
+    def lacks(self: Any, value: str) -> bool:
+        raise ModuleNotFoundError("No module named 'emoji'")
+
+    monkeypatch.setattr(checker, "check_following", lacks)
+    with pytest.raises(EvaluationError, match=r"count:numbers can't run.*No module named 'emoji'"):
+        follow("Some Words", "count:numbers", N=3)
+
+
+def test_a_checker_that_breaks_on_one_answer_says_so_and_the_answer_does_not_count_as_followed() -> None:
+    broken = follow("....", "format:quote_unquote")
+    assert broken.value == 0.0
+    assert broken.reason == "format:quote_unquote: checker broke (IndexError: string index out of range)"
+    assert follow("1 and 2", "count:numbers", N=2).value == 1.0
 
 
 # --- refusals
