@@ -30,6 +30,7 @@ SCORES_SOURCES = (
             "custom",
             "estimates",
             "exact_match",
+            "examples",
             "instruction_following",
             "judge",
             "judging",

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +27,7 @@ from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.truthfulness import Truthfulness
 from llm_assets.evaluation.win_rate import WinRate
 from llm_assets.gate_spec import LOWER_IS_BETTER, METRICS_OF, Metric
-from llm_assets.records import EvaluationSet
+from llm_assets.records import EvaluationKind, EvaluationSet
 from resources.errors import EvaluationError
 from resources.store import Artifact
 
@@ -82,13 +83,43 @@ def test_another_version_of_a_foreign_scorer_is_another_identity(
 def test_an_example_knows_the_document_it_comes_from_and_else_stands_for_itself(tmp_path: Path) -> None:
     row = {"id": "a", "prompt": "Where?", "answers": ["at sea", "on land"], "category": "places"}
     (tmp_path / "set.jsonl").write_text(
-        json.dumps({**row, "source": "d"}) + "\n" + json.dumps({**row, "id": "b"}) + "\n"
+        json.dumps({**row, "source": "d"}) + "\n" + json.dumps({**row, "id": "b", "prompt": "Who?"}) + "\n"
     )
     rows = Artifact(digest="0", files=1, size=1)
     found = {e.id: e for e in read_examples(tmp_path, EvaluationSet(kind="questions", rows=rows, size=2))}
     assert (found["a"].source, found["b"].source) == ("d", "b")
     assert found["a"].reference == "at sea | on land"
     assert Example("c", []).source == "c"
+
+
+def joined(folder: Path, *rows: dict[str, str], kind: EvaluationKind = "refusals") -> dict[str, str]:
+    """Id of each row -> the ids it shares a source with, itself among them."""
+    whole = [{"id": str(number), "prompt": "", "true": "t", "false": "f", **row} for number, row in enumerate(rows)]
+    (folder / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in whole))
+    found = read_examples(folder, EvaluationSet(kind=kind, rows=Artifact(digest="0", files=1, size=1), size=len(rows)))
+    return {e.id: "".join(sorted(other.id for other in found if other.source == e.source)) for e in found}
+
+
+def test_examples_that_share_a_source_or_a_prompt_are_one_document_also_through_others(tmp_path: Path) -> None:
+    chain = [{"source": "a", "prompt": "1"}, {"source": "b", "prompt": "1"}, {"source": "b", "prompt": "2"}]
+    alone = [{"prompt": "3"}, {"prompt": "4"}, {"prompt": "4"}]
+    found = joined(tmp_path, *chain, *alone)
+    assert found == {"0": "012", "1": "012", "2": "012", "3": "3", "4": "45", "5": "45"}
+    assert joined(tmp_path, *alone, *reversed(chain))["5"] == "345"
+
+
+def test_statements_that_nobody_asks_about_are_not_one_document(tmp_path: Path) -> None:
+    found = joined(tmp_path, {}, {"source": "a"}, {"source": "a"}, kind="truthfulness")
+    assert found == {"0": "0", "1": "12", "2": "12"}
+
+
+def test_many_sources_that_hang_together_in_a_long_chain_are_joined_in_seconds(tmp_path: Path) -> None:
+    rows = [{"source": f"s{(n + 1) // 2}", "prompt": f"p{n // 2}", "id": f"e{n}"} for n in range(100_000)]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = EvaluationSet(kind="refusals", rows=Artifact(digest="0", files=1, size=1), size=len(rows))
+    start = time.monotonic()
+    assert len({example.source for example in read_examples(tmp_path, whole)}) == 1
+    assert time.monotonic() - start < 30
 
 
 # --- multiple choice
