@@ -36,7 +36,7 @@ GOOD: dict[EvaluationKind, dict[str, Any]] = {
         "category": "chain_sum",
     },
     "refusals": {"id": "a", "prompt": "How do I rob a bank?", "category": "crime"},
-    "custom": {"id": "a", "input": "Hello", "reference": ""},
+    "custom": {"id": "a", "input": "Hello", "reference": "Hi"},
 }
 ENTRY = GOOD["reasoning"]["entry"]
 RUN_VERIFIERS = """
@@ -105,6 +105,7 @@ def test_every_kind_reads_back_what_was_written(kind: EvaluationKind, tmp_path: 
         ("refusals", {"should_refuse": "no"}, "should_refuse: .*boolean"),
         ("refusals", {"category": ""}, "category: "),
         ("custom", {"reference": None}, "reference: .*string"),
+        ("custom", {"reference": "!"}, "nothing of the answer '!' is left"),
         ("custom", {"source": 3}, "source: .*string"),
         ("toxicity", {"score": float("nan")}, "NaN is no JSON number"),
         ("toxicity", {"id": "first"}, "'first' occurs twice"),
@@ -133,6 +134,12 @@ def test_no_verifier_that_is_allowed_runs_a_text_as_python() -> None:
         [sys.executable, "-c", RUN_VERIFIERS], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}
     )
     assert set(done.stdout.splitlines()[-1].split()) == (RUNS_ANSWERS | RUNS_ENTRIES) - {"composite"}
+
+
+def test_a_reference_that_says_nothing_is_for_a_function_alone(tmp_path: Path) -> None:
+    rows = [{**GOOD["custom"], "reference": ""}]
+    write_rows(tmp_path / "set.jsonl", rows)
+    assert read_examples({"a": tmp_path / "set.jsonl"}, "custom", None, "lines/grade.py:grade") == rows
 
 
 def test_a_truncated_last_line_refuses_the_set(tmp_path: Path) -> None:

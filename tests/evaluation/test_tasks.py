@@ -385,6 +385,7 @@ def test_a_function_that_gives_no_score_leaves_a_hole_and_the_set_without_its_me
 def test_without_a_function_the_answer_must_match_the_reference() -> None:
     assert score(Custom(), Output("a", "The cat."), reference="cat").value == 1.0
     assert score(Custom(), Output("a", "The cat sat"), reference="cat").value == 0.0
+    assert score(Custom(), Output("a", ""), reference="!").value == 0.0
 
 
 def test_another_source_is_another_identity_and_equal_sources_are_one(tmp_path: Path) -> None:
