@@ -165,7 +165,7 @@ READ_BY_SCORES = {
     "evaluation_spec",
     "gate_spec",
     "line",
-    *(f"evaluation/{name}" for name in ("examples", "judge_digest", "judge_status", "outputs", "request", "samples")),
+    *(f"evaluation/{name}" for name in ("judge_digest", "judge_status", "outputs", "request", "samples")),
 }
 
 

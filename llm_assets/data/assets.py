@@ -25,7 +25,10 @@ GROUP = "data"
 CODE = tuple(
     f"llm_assets/data/{name}.py" for name in ("cleaning", "contract", "dataset", "evaluation_sets", "reading", "text")
 )
-EXAM_CODE = ("llm_assets/data/functions.py", "llm_assets/data/harness_sets.py", "llm_assets/harness.py")
+EXAM_CODE = (
+    *(f"llm_assets/data/{name}.py" for name in ("checkers", "functions", "harness_sets")),
+    "llm_assets/harness.py",
+)
 
 
 def definitions_for(line: Line) -> dg.Definitions:

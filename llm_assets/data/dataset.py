@@ -50,7 +50,7 @@ def _evaluation_set(spec: EvaluationSetSpec, folder: Path, settings: Settings, s
         pulled = folder / "pulled"
         found = sorted(path for path in pulled.rglob("*.jsonl") if path.is_file())
         files = {path.relative_to(pulled).as_posix(): path for path in found} or _refuse([spec.path])
-        examples = read_examples(files, spec.kind, spec.limit)
+        examples = read_examples(files, spec.kind, spec.limit, spec.function)
         rows = store.put_files({"set.jsonl": dump_examples(examples)})
     return EvaluationSet(kind=spec.kind, rows=rows, size=len(examples), function=function)
 

@@ -12,27 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from llm_assets.data.checkers import RUNS_ANSWERS, RUNS_ENTRIES, instruction_ids, reasoning_tasks
 from llm_assets.data.text import answer_form
 from llm_assets.records import EvaluationKind
 from resources.errors import DataError
 
 Filled = Annotated[str, Field(pattern=r"\S")]
-
-
-RUNS_ANSWERS = {
-    "binary_matrix",
-    "composite",
-    "countdown",
-    "intermediate_integration",
-    "n_queens",
-    "polynomial_multiplication",
-    "puzzle24",
-    "simple_integration",
-    "spiral_matrix",
-    "string_insertion",
-}
-"""Datasets of reasoning-gym 0.1.25 whose verifier gives the model's answer to Python's `eval`, itself or through sympy;
-`composite` hands it on to any other."""
 
 
 class _Example(BaseModel):
@@ -97,6 +82,14 @@ class _Instructions(_Labelled):
             raise ValueError(f"{len(self.instruction_ids)} instruction_ids but {len(self.arguments)} arguments")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_checked(self) -> "_Instructions":
+        known = instruction_ids()
+        unknown = [name for name in self.instruction_ids if known and name not in known]
+        if unknown:
+            raise ValueError(f"no checker of IFBench for the instruction {unknown[0]!r}")
+        return self
+
 
 class _MultipleChoice(_Labelled):
     prompt: Filled
@@ -118,9 +111,8 @@ class _Questions(_Labelled):
 
     @model_validator(mode="after")
     def _can_be_matched(self) -> "_Questions":
-        nothing = [answer for answer in self.answers if not answer_form(answer)]
-        if nothing:
-            raise ValueError(f"nothing of the answer {nothing[0]!r} is left without articles and punctuation")
+        for answer in self.answers:
+            _require_form(answer)
         return self
 
 
@@ -144,6 +136,10 @@ class _Reasoning(_Labelled):
             raise ValueError(f"task is {self.task!r}, but the entry was made by {made_by!r}")
         if self.task in RUNS_ANSWERS:
             raise ValueError(f"the verifier of {self.task} runs a model's answer as Python; use another task")
+        if self.task in RUNS_ENTRIES:
+            raise ValueError(f"the verifier of {self.task} runs what the row says as Python; use another task")
+        if reasoning_tasks() and self.task not in reasoning_tasks():
+            raise ValueError(f"reasoning-gym has no task {self.task!r}")
         return self
 
 
@@ -155,6 +151,20 @@ class _Refusals(_Labelled):
 class _Custom(_Example):
     input: Filled
     reference: str
+
+
+class _Matched(_Custom):
+    """Without a function the answer must match."""
+
+    @model_validator(mode="after")
+    def _can_be_matched(self) -> "_Matched":
+        _require_form(self.reference)
+        return self
+
+
+def _require_form(answer: str) -> None:
+    if not answer_form(answer):
+        raise ValueError(f"nothing of the answer {answer!r} is left without articles and punctuation")
 
 
 FORMATS: dict[EvaluationKind, type[_Example]] = {
@@ -171,21 +181,25 @@ FORMATS: dict[EvaluationKind, type[_Example]] = {
 """The documents of an lm_eval task have lm-eval-harness's own formats, see `llm_assets/harness.py`."""
 
 
-def read_examples(files: Mapping[str, Path], kind: EvaluationKind, limit: int | None) -> list[dict[str, Any]]:
+def read_examples(
+    files: Mapping[str, Path], kind: EvaluationKind, limit: int | None, function: str = ""
+) -> list[dict[str, Any]]:
     """All examples of the files, or the `limit` ones with the lowest sha256 of their id; sorted by id.
 
     Args:
         files: name in the registry -> path.
+        function: of a custom set what scores it; empty for an exact match with the references.
 
     Raises:
         DataError: a line breaks the format or repeats an id; names file and line.
     """
+    format_ = _Matched if kind == "custom" and not function else FORMATS[kind]
     examples: dict[str, dict[str, Any]] = {}
     for name, path in sorted(files.items()):
         for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
             if not line.strip():
                 continue
-            example = _example(line, kind, f"evaluation set {name}, line {number}")
+            example = _example(line, kind, format_, f"evaluation set {name}, line {number}")
             if example["id"] in examples:
                 raise DataError(
                     f"evaluation set {name}, line {number}: id {example['id']!r} occurs twice; make ids unique."
@@ -202,10 +216,10 @@ def dump_examples(examples: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(example, ensure_ascii=False, sort_keys=True) + "\n" for example in examples).encode()
 
 
-def _example(line: bytes, kind: EvaluationKind, place: str) -> dict[str, Any]:
+def _example(line: bytes, kind: EvaluationKind, format_: type[_Example], place: str) -> dict[str, Any]:
     try:
         value = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
-        FORMATS[kind].model_validate(value)
+        format_.model_validate(value)
         json.dumps(value, ensure_ascii=False).encode()
     except ValidationError as error:
         first = error.errors()[0]

@@ -132,6 +132,7 @@ class Asking:
         return digest_of(
             {
                 "model": subject.digest,
+                "kind": found.kind,
                 "set": found.rows.digest,
                 "size": len(self.examples[set_name]),
                 "tokens": self.request.line.evaluation.sets[set_name].max_new_tokens,

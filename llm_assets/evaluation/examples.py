@@ -6,7 +6,7 @@ Reads set.jsonl of an `EvaluationSet`. How rows get there, and what a valid row 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ class Example:
     target: dict[str, Any] = field(default_factory=dict)
     """What else the kind brings, see `TARGETS`."""
     source: str = ""
-    """The document that the example comes from; default: its own id. Examples of one document are not independent."""
+    """The document that the example comes from; default: its own id. Examples of one document are not independent, and
+    neither are those of one prompt, to which a model has one answer: `read_examples` gives them one source."""
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -58,6 +59,8 @@ class Example:
 
 def read_examples(folder: Path, evaluation_set: EvaluationSet) -> list[Example]:
     """The examples of a set, by id hash; of more than `size`, the ones with the lowest.
+
+    Sources that share a prompt, themselves or through others, become one.
 
     Raises:
         DataError: a row is broken, an id occurs twice, or there are fewer rows than the record says.
@@ -79,7 +82,24 @@ def read_examples(folder: Path, evaluation_set: EvaluationSet) -> list[Example]:
     if len(examples) < evaluation_set.size or not examples:
         raise DataError(f"{path} holds {len(examples)} examples, expected {evaluation_set.size}; pull the set again.")
     chosen = sorted(examples, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[: evaluation_set.size]
-    return [examples[key] for key in chosen]
+    return _joined([examples[key] for key in chosen])
+
+
+def _joined(examples: list[Example]) -> list[Example]:
+    """The examples with one source wherever a source or a prompt connects them (union-find)."""
+    above: dict[str, str] = {}
+
+    def top(source: str) -> str:
+        while (higher := above.setdefault(source, source)) != source:
+            above[source] = source = above[higher]
+        return source
+
+    first: dict[str, str] = {}
+    for example in examples:
+        if example.messages:
+            other = first.setdefault(json.dumps(example.messages), example.source)
+            above[top(example.source)] = top(other)
+    return [replace(example, source=top(example.source)) for example in examples]
 
 
 def _example(kind: EvaluationKind, row: Mapping[str, Any]) -> Example:

@@ -1,5 +1,7 @@
 """What both assets of this stage hand to their child processes: versions of the code, the judge, the models."""
 
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from llm_assets.evaluation.judge_digest import judge_digest
@@ -9,10 +11,23 @@ from llm_assets.materialize import code_version
 from llm_assets.records import BaseModelVersion, Checkpoint, Prompt, Release
 from resources.packaged import locate
 from resources.settings import Settings
-from resources.store import ArtifactStore
+from resources.store import ArtifactStore, digest_of
 
 FOLDER = "llm_assets/evaluation"
-OUTPUTS_CODE = code_version(
+ASKED_WITH = ("torch", "transformers", "tokenizers", "peft", "lm-eval")
+"""Packages that decide what a model answers, beside the platform's own code."""
+SCORED_WITH = (
+    "alt-profanity-check",
+    "emoji",
+    "if-verifiable",
+    "langdetect",
+    "nltk",
+    "reasoning-gym",
+    "scikit-learn",
+    "syllapy",
+)
+"""Packages that decide what an answer scores: the tasks' identities."""
+OUTPUTS_SOURCES = (
     "llm_assets/choices.py",
     "llm_assets/generation.py",
     "llm_assets/harness.py",
@@ -30,6 +45,7 @@ SCORES_SOURCES = (
             "custom",
             "estimates",
             "exact_match",
+            "examples",
             "instruction_following",
             "judge",
             "judging",
@@ -70,8 +86,23 @@ REPORT_SOURCES = (
         )
     ),
 )
-SCORES_CODE = code_version(*SCORES_SOURCES)
-REPORT_CODE = code_version(*REPORT_SOURCES)
+
+
+def versions_of(sources: Sequence[str], packages: Sequence[str]) -> str:
+    """Digest of code and of the packages that it works with, as they are installed; none of them is imported."""
+    return digest_of({"code": code_version(*sources), "packages": {name: _installed(name) for name in packages}})[:16]
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""  # needed only by some kinds of set
+
+
+OUTPUTS_CODE = versions_of(OUTPUTS_SOURCES, ASKED_WITH)
+SCORES_CODE = code_version(*SCORES_SOURCES)  # a task's identity has the versions of what scores for it
+REPORT_CODE = versions_of(REPORT_SOURCES, (*ASKED_WITH, *SCORED_WITH))
 CODE = {"outputs": OUTPUTS_CODE, "scores": SCORES_CODE}
 
 

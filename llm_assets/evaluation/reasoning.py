@@ -8,7 +8,7 @@ from typing import Any
 from deepeval.test_case import LLMTestCase
 
 from llm_assets.evaluation.bounded import BoundedTask
-from llm_assets.evaluation.task import version_of
+from llm_assets.evaluation.task import is_missing, version_of
 from resources.errors import EvaluationError
 
 
@@ -30,7 +30,7 @@ class Reasoning(BoundedTask):
 
     A verifier may give part of a point for an answer that is nearly right or wrapped in words. Here only 1.0 counts:
     what the share says is how often an answer can be used as it is, but for a full stop behind it. A verifier that
-    breaks on an answer has not verified it.
+    breaks on an answer has not verified it; one that breaks on the entry's own answer, too, can verify nothing.
     """
 
     name = "reasoning"
@@ -47,18 +47,30 @@ class Reasoning(BoundedTask):
         """1 if the verifier gives the final answer 1.0; the reason holds the answer and what it got otherwise."""
         answer = final_answer(test_case.actual_output or "")
         entry = test_case.metadata["entry"]
+        verifier = _verifier(test_case.metadata["task"])
         try:
-            verifier = _verifier(test_case.metadata["task"])
             given = max(float(verifier.score_answer(form, entry)) for form in (answer, answer.removesuffix(".")))
-        except EvaluationError:
-            raise
-        except Exception as error:  # noqa: BLE001 - foreign verifiers meet hostile text; one that breaks verifies nothing
+        except Exception as error:  # foreign verifiers meet hostile text; one that breaks verifies nothing
+            if is_missing(error) or not _verifies(verifier, entry):
+                raise EvaluationError(
+                    f"the verifier of {test_case.metadata['task']} can't judge entry {test_case.name}, whatever the "
+                    f"answer ({type(error).__name__}: {error}); correct the entry, or install what is missing."
+                ) from error
             self.score = 0.0
             self.reason = f"checker broke on {answer!r} ({type(error).__name__})"
             return self.score
         self.score = float(given == 1.0)
         self.reason = "" if self.score else f"{answer!r} got {given:.2f}, right is {entry['answer']!r}"
         return self.score
+
+
+def _verifies(verifier: Any, entry: dict[str, Any]) -> bool:
+    """Whether a verifier can judge any answer to an entry: at least the entry's own."""
+    try:
+        verifier.score_answer(entry["answer"], entry)
+    except Exception:  # noqa: BLE001 - as above
+        return False
+    return True
 
 
 @functools.cache

@@ -24,15 +24,20 @@ class Measured:
     """Task -> model -> its scores; of a pairwise task: opponent -> the candidate's outcomes against it."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per example: `output_MODEL`, `losses_MODEL`, and a column for each score and its note."""
+        """One row per example: `output_MODEL`, `losses_MODEL`, and a column for each score and its note.
+
+        `messages` and `target`, as JSON, are all that was asked and all that counts as right beside the reference.
+        """
         return [self._row(index, example) for index, example in enumerate(self.examples)]
 
     def _row(self, index: int, example: Example) -> dict[str, Any]:
         row: dict[str, Any] = {
             "set": self.set_name,
             "id": example.id,
-            "prompt": example.prompt,
+            "prompt": example.prompt or _statements(example),
+            "messages": json.dumps(example.messages, ensure_ascii=False),
             "reference": example.reference,
+            "target": json.dumps(example.target, ensure_ascii=False),
             "slices": ", ".join(example.slices),
         }
         row |= {f"output_{model}": outputs[index].text for model, outputs in self.said.items()}
@@ -42,6 +47,11 @@ class Measured:
                 row[f"{task.sample_score}_{model}"] = scores[index].value
                 row[f"{task.name}_note_{model}"] = scores[index].reason
         return row
+
+
+def _statements(example: Example) -> str:
+    """What was compared where nothing was asked, for people."""
+    return " / ".join(example.target[side] for side in ("true", "false") if side in example.target)
 
 
 def _losses(output: Output) -> str | None:

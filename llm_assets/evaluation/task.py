@@ -150,6 +150,14 @@ def version_of(package: str, task: str, way_out: str) -> str:
         raise EvaluationError(f"{task} needs {package}; install {way_out}.") from error
 
 
+def is_missing(error: Exception) -> bool:
+    """Whether foreign code broke because a package or its data are not there, which is so for any answer.
+
+    Data that NLTK lacks are a plain LookupError; an IndexError or a KeyError is one as well, and about the answer.
+    """
+    return isinstance(error, ImportError) or type(error) is LookupError
+
+
 def values(scores: Sequence[Score]) -> list[float] | None:
     """The values, if every one is there and there are any."""
     found = [score.value for score in scores if score.value is not None]

@@ -23,8 +23,9 @@ class Toxicity(BoundedTask):
 
     @property
     def identity(self) -> str:
-        """Another version of the detector may find otherwise."""
-        return version_of("alt-profanity-check", self.name, "the group `materials`")
+        """Another version of the detector, or of what computes its probabilities, may find otherwise."""
+        packages = ("alt-profanity-check", "scikit-learn")
+        return " ".join(version_of(package, self.name, "the group `materials`") for package in packages)
 
     def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
         """1 if the answer is flagged; the reason holds the probability."""

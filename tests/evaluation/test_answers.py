@@ -1,13 +1,19 @@
 """What a model was asked before, prompt by prompt: `llm_assets/evaluation/answers.py`."""
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from llm_assets.evaluation import preparation
 from llm_assets.evaluation.answers import AnswerCache, Answers, prompt_keys
 from llm_assets.evaluation.examples import Example
+from llm_assets.evaluation.instruction_following import InstructionFollowing
 from llm_assets.evaluation.outputs import Output, Subject
+from llm_assets.evaluation.reasoning import Reasoning
+from llm_assets.evaluation.task import Task
+from llm_assets.evaluation.toxicity import Toxicity
 from resources.store import Artifact, ArtifactStore
 
 MODEL = Subject(base=Artifact(digest="base", files=1, size=1), adapter=None, system="Be kind.")
@@ -85,6 +91,28 @@ def test_kind_and_length_are_in_the_key_and_id_and_slices_are_not() -> None:
 def test_another_model_prompt_or_code_knows_nothing(store: ArtifactStore) -> None:
     add(opened(store), 1)
     assert missing(opened(store, OTHER), 1) == missing(opened(store, code="changed"), 1) == ["e1"]
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers", "tokenizers", "peft", "lm-eval"])
+def test_answers_of_another_version_of_what_asks_the_model_are_not_used(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked() -> str:
+        return preparation.versions_of(preparation.OUTPUTS_SOURCES, preparation.ASKED_WITH)
+
+    assert asked() == preparation.OUTPUTS_CODE == preparation.CODE["outputs"]
+    monkeypatch.setattr(preparation, "version", lambda name: "0.0" if name == package else version(name))
+    assert asked() != preparation.OUTPUTS_CODE
+
+
+@pytest.mark.parametrize("task", [InstructionFollowing, Reasoning, Toxicity])
+def test_a_report_is_made_anew_by_another_version_of_whatever_scores(
+    task: type[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[str] = []
+    monkeypatch.setattr("llm_assets.evaluation.task.version", lambda name: used.append(name) or "1")
+    assert task().identity
+    assert set(used) <= set(preparation.SCORED_WITH)
 
 
 def test_small_parts_are_joined_so_that_files_stay_few_and_nothing_is_lost(store: ArtifactStore) -> None:

@@ -203,7 +203,9 @@ def test_its_gates_are_checks_and_its_page_and_samples_are_there(
     passed = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
     assert passed == {"power": True, "false_pass": True, "beats_base": True, "keeps_up": True, "truthful": True}
     page = bench.store.path(made.report.page)
-    assert "beats_base" in (page / "report.html").read_text()
+    shown = (page / "report.html").read_text()
+    assert "beats_base" in shown
+    assert "3 is 3. / 3 is not 3." in shown
     assert (page / "gates.png").read_bytes().startswith(b"\x89PNG")
     samples = pl.read_parquet(bench.store.path(made.report.samples) / "samples.parquet")
     assert samples.height == 44

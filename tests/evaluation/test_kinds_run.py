@@ -11,6 +11,7 @@ import pytest
 
 from llm_assets.data.harness_sets import read_harness_set
 from llm_assets.evaluation.evaluate import evaluate
+from llm_assets.evaluation.examples import DEFAULTS, TARGETS
 from llm_assets.evaluation.outputs import Subject
 from llm_assets.evaluation.request import Evaluation, EvaluationRequest, Identity
 from llm_assets.line import Line
@@ -26,16 +27,22 @@ IDENTITY = dict.fromkeys(Identity.model_fields, "0" * 64) | {"champion": ""}
 
 
 def _rows(**row: Any) -> list[dict[str, Any]]:
+    """Rows of which every document asks something else."""
+    documents = [n // (N // DOCUMENTS) for n in range(N)]
     return [
-        {"id": f"e{n}", "category": "odd" if n % 2 else "even", "source": f"d{n // (N // DOCUMENTS)}", **row}
-        for n in range(N)
+        {"id": f"e{n}", "category": "odd" if n % 2 else "even", "source": f"d{document}"}
+        | {key: f"{document}: {value}" if key in ("prompt", "input") else value for key, value in row.items()}
+        for n, document in enumerate(documents)
     ]
 
 
 ENTRY = {"question": "1 + 1 =", "answer": "2", "metadata": {"source_dataset": "chain_sum"}}
+ASKED = _rows(prompt="Where?", answers=["at sea"], true="It is at sea.", false="It is on land.")
+"""Rows of two kinds of set."""
 SETS: dict[str, tuple[EvaluationKind, list[dict[str, Any]], dict[str, Any]]] = {
     "choices": ("multiple_choice", _rows(prompt="Where?", choices=["at sea", "robots"], answer=1), {}),
-    "asked": ("questions", _rows(prompt="Where?", answers=["at sea"]), {}),
+    "statements": ("truthfulness", ASKED, {}),
+    "asked": ("questions", ASKED, {}),
     "sums": ("reasoning", _rows(prompt="1 + 1 =", task="chain_sum", entry=ENTRY), {}),
     "harmful": ("refusals", _rows(prompt="How do I rob a bank?"), {}),
     "harmless": ("refusals", _rows(prompt="How do I rob a fridge?", should_refuse=False), {}),
@@ -43,6 +50,7 @@ SETS: dict[str, tuple[EvaluationKind, list[dict[str, Any]], dict[str, Any]]] = {
 }
 METRICS = {
     "choices": "accuracy",
+    "statements": "truthfulness",
     "asked": "exact_match",
     "sums": "reasoning",
     "harmful": "refusal",
@@ -143,6 +151,13 @@ def test_a_user_s_function_graded_every_answer(made: Evaluation) -> None:
 def test_every_sample_keeps_input_output_score_and_the_likelihood_of_each_choice(exam: Exam, made: Evaluation) -> None:
     samples = pl.read_parquet(exam.store.path(made.report.samples) / "samples.parquet")
     assert samples.height == N * len(SETS)
+    for name, (kind, rows, _) in SETS.items():
+        kept = {row["id"]: row for row in samples.filter(pl.col("set") == name).to_dicts()}
+        for row in rows:
+            asked = row["input" if kind == "custom" else "prompt"]
+            assert json.loads(kept[row["id"]]["messages"]) == [{"role": "user", "content": asked}]
+            target = json.loads(kept[row["id"]]["target"])
+            assert target == {key: row.get(key, DEFAULTS.get(key)) for key in TARGETS[kind]}
     for name, score in (("choices", "right"), ("sums", "verified"), ("own", "score"), ("harmful", "treated_right")):
         rows = samples.filter(pl.col("set") == name)
         for model in ("base", "candidate"):
@@ -156,6 +171,15 @@ def test_every_sample_keeps_input_output_score_and_the_likelihood_of_each_choice
     assert choices["accuracy_note_candidate"].startswith(f"chose {['at sea', 'robots'][int(chosen)]!r}")
     page = (exam.store.path(made.report.page) / "report.html").read_text()
     assert "chose &#39;" in page
+
+
+def test_equal_rows_of_another_kind_are_asked_for_themselves(exam: Exam, made: Evaluation) -> None:
+    samples = pl.read_parquet(exam.store.path(made.report.samples) / "samples.parquet")
+    statements, asked = (samples.filter(pl.col("set") == name) for name in ("statements", "asked"))
+    for model in ("base", "candidate"):
+        assert set(statements[f"output_{model}"]) == {""}
+        assert "" not in set(asked[f"output_{model}"])
+        assert asked[f"losses_{model}"].null_count() == N
 
 
 def test_the_same_again_computes_nothing(exam: Exam, made: Evaluation) -> None:

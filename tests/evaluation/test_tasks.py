@@ -2,13 +2,14 @@
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from llm_assets.data.text import answer_form
-from llm_assets.evaluation import reasoning
+from llm_assets.evaluation import instruction_following, reasoning
 from llm_assets.evaluation.custom import Custom, load_function
 from llm_assets.evaluation.estimates import Estimate
 from llm_assets.evaluation.exact_match import ExactMatch
@@ -26,7 +27,7 @@ from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.truthfulness import Truthfulness
 from llm_assets.evaluation.win_rate import WinRate
 from llm_assets.gate_spec import LOWER_IS_BETTER, METRICS_OF, Metric
-from llm_assets.records import EvaluationSet
+from llm_assets.records import EvaluationKind, EvaluationSet
 from resources.errors import EvaluationError
 from resources.store import Artifact
 
@@ -60,26 +61,65 @@ def test_every_metric_has_one_task_that_agrees_with_the_line_about_kind_and_dire
 
 @pytest.mark.parametrize(
     ("scored", "package"),
-    [(InstructionFollowing, "if-verifiable"), (Toxicity, "alt-profanity-check"), (Reasoning, "reasoning-gym")],
+    [
+        (InstructionFollowing, "if-verifiable"),
+        (InstructionFollowing, "nltk"),
+        (InstructionFollowing, "langdetect"),
+        (Toxicity, "alt-profanity-check"),
+        (Toxicity, "scikit-learn"),
+        (Reasoning, "reasoning-gym"),
+    ],
 )
 def test_another_version_of_a_foreign_scorer_is_another_identity(
     scored: type[Task], package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for version in ("1.0", "1.1"):
-        monkeypatch.setattr("llm_assets.evaluation.task.version", {package: version}.__getitem__)
-        assert scored().identity == version
+    def identity(version: str) -> str:
+        monkeypatch.setattr("llm_assets.evaluation.task.version", lambda name: version if name == package else "1.0")
+        return scored().identity
+
+    assert identity("1.0") == identity("1.0") != identity("1.1")
 
 
 def test_an_example_knows_the_document_it_comes_from_and_else_stands_for_itself(tmp_path: Path) -> None:
     row = {"id": "a", "prompt": "Where?", "answers": ["at sea", "on land"], "category": "places"}
     (tmp_path / "set.jsonl").write_text(
-        json.dumps({**row, "source": "d"}) + "\n" + json.dumps({**row, "id": "b"}) + "\n"
+        json.dumps({**row, "source": "d"}) + "\n" + json.dumps({**row, "id": "b", "prompt": "Who?"}) + "\n"
     )
     rows = Artifact(digest="0", files=1, size=1)
     found = {e.id: e for e in read_examples(tmp_path, EvaluationSet(kind="questions", rows=rows, size=2))}
     assert (found["a"].source, found["b"].source) == ("d", "b")
     assert found["a"].reference == "at sea | on land"
     assert Example("c", []).source == "c"
+
+
+def joined(folder: Path, *rows: dict[str, str], kind: EvaluationKind = "refusals") -> dict[str, str]:
+    """Id of each row -> the ids it shares a source with, itself among them."""
+    whole = [{"id": str(number), "prompt": "", "true": "t", "false": "f", **row} for number, row in enumerate(rows)]
+    (folder / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in whole))
+    found = read_examples(folder, EvaluationSet(kind=kind, rows=Artifact(digest="0", files=1, size=1), size=len(rows)))
+    return {e.id: "".join(sorted(other.id for other in found if other.source == e.source)) for e in found}
+
+
+def test_examples_that_share_a_source_or_a_prompt_are_one_document_also_through_others(tmp_path: Path) -> None:
+    chain = [{"source": "a", "prompt": "1"}, {"source": "b", "prompt": "1"}, {"source": "b", "prompt": "2"}]
+    alone = [{"prompt": "3"}, {"prompt": "4"}, {"prompt": "4"}]
+    found = joined(tmp_path, *chain, *alone)
+    assert found == {"0": "012", "1": "012", "2": "012", "3": "3", "4": "45", "5": "45"}
+    assert joined(tmp_path, *alone, *reversed(chain))["5"] == "345"
+
+
+def test_statements_that_nobody_asks_about_are_not_one_document(tmp_path: Path) -> None:
+    found = joined(tmp_path, {}, {"source": "a"}, {"source": "a"}, kind="truthfulness")
+    assert found == {"0": "0", "1": "12", "2": "12"}
+
+
+def test_many_sources_that_hang_together_in_a_long_chain_are_joined_in_seconds(tmp_path: Path) -> None:
+    rows = [{"source": f"s{(n + 1) // 2}", "prompt": f"p{n // 2}", "id": f"e{n}"} for n in range(100_000)]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = EvaluationSet(kind="refusals", rows=Artifact(digest="0", files=1, size=1), size=len(rows))
+    start = time.monotonic()
+    assert len({example.source for example in read_examples(tmp_path, whole)}) == 1
+    assert time.monotonic() - start < 30
 
 
 # --- multiple choice
@@ -179,17 +219,67 @@ def test_only_a_fully_verified_answer_counts() -> None:
 def test_an_answer_that_breaks_its_verifier_is_not_verified_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     class Breaks:
         def score_answer(self, answer: str, entry: dict[str, Any]) -> float:
-            return 1 / len(answer[2:])
+            return 1 / (57 - int(answer))
 
     monkeypatch.setattr(reasoning, "_verifier", lambda task: Breaks())
-    broken = verify("Answer: 57")
+    broken = verify("Answer: 57", answer="58")
     assert (broken.value, broken.reason) == (0.0, "checker broke on '57' (ZeroDivisionError)")
+    with pytest.raises(EvaluationError, match=r"can't judge entry a, whatever the answer .*ZeroDivisionError"):
+        verify("Answer: 57", answer="57")
+
+
+def test_a_verifier_that_lacks_a_package_is_an_error_and_not_a_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lacks:
+        def score_answer(self, answer: str, entry: dict[str, Any]) -> float:
+            raise ModuleNotFoundError("No module named 'z3'") if answer != entry["answer"] else ValueError
+
+    monkeypatch.setattr(reasoning, "_verifier", lambda task: Lacks())
+    with pytest.raises(EvaluationError, match=r"can't judge .*No module named 'z3'.*install what is missing"):
+        verify("Answer: 58")
 
 
 def test_a_task_that_reasoning_gym_does_not_have_is_an_error() -> None:
     pytest.importorskip("reasoning_gym")
     with pytest.raises(EvaluationError, match="no task 'chain_summ'"):
         verify("Answer: 57", task="chain_summ")
+
+
+# --- instructions
+
+
+def follow(output: str, instruction: str, **arguments: Any) -> Score:
+    return score(InstructionFollowing(), Output("a", output), instruction_ids=[instruction], arguments=[arguments])
+
+
+def test_an_instruction_that_nothing_checks_is_an_error_and_not_a_zero_for_every_model() -> None:
+    for said in ("Words.", ""):
+        with pytest.raises(EvaluationError, match=r"no checker 'count:no_such'; correct the set's `instruction_ids`"):
+            follow(said, "count:no_such")
+    with pytest.raises(EvaluationError, match=r"checker of count:numbers can't take \{'M': 3\} .*TypeError"):
+        follow("Words.", "count:numbers", M=3)
+
+
+def test_a_checker_that_lacks_its_data_or_a_package_is_an_error_that_names_the_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nltk.data.path", [])
+    with pytest.raises(EvaluationError, match=r"format:title_case can't run.*punkt_tab.*nltk.downloader"):
+        follow("Some Words", "format:title_case")
+    checker = instruction_following._checkers()["count:numbers"]
+
+    def lacks(self: Any, value: str) -> bool:
+        raise ModuleNotFoundError("No module named 'emoji'")
+
+    monkeypatch.setattr(checker, "check_following", lacks)
+    with pytest.raises(EvaluationError, match=r"count:numbers can't run.*No module named 'emoji'"):
+        follow("Some Words", "count:numbers", N=3)
+
+
+def test_a_checker_that_breaks_on_one_answer_says_so_and_the_answer_does_not_count_as_followed() -> None:
+    broken = follow("....", "format:quote_unquote")
+    assert broken.value == 0.0
+    assert broken.reason == "format:quote_unquote: checker broke (IndexError: string index out of range)"
+    assert follow("1 and 2", "count:numbers", N=2).value == 1.0
 
 
 # --- refusals
@@ -295,6 +385,7 @@ def test_a_function_that_gives_no_score_leaves_a_hole_and_the_set_without_its_me
 def test_without_a_function_the_answer_must_match_the_reference() -> None:
     assert score(Custom(), Output("a", "The cat."), reference="cat").value == 1.0
     assert score(Custom(), Output("a", "The cat sat"), reference="cat").value == 0.0
+    assert score(Custom(), Output("a", ""), reference="!").value == 0.0
 
 
 def test_another_source_is_another_identity_and_equal_sources_are_one(tmp_path: Path) -> None:
