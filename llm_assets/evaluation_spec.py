@@ -25,7 +25,8 @@ class EvaluationSetSpec(Section):
     test that allows this needs more examples where it does not stop, so a small set is better asked whole."""
     function: str = ""
     """Of kind custom: `module.path:name` or `path/to/file.py:name` of a Python function that takes `input`, `output`
-    and `reference` as texts and returns a score from 0 (worst) to 1. Without it a sample scores by exact match."""
+    and `reference` as texts and returns a score from 0 (worst) to 1. Without it a sample scores by exact match. Declare
+    it `-> bool` if it only says right or wrong: the exact test for that needs fewer examples to compare two models."""
     task: str = ""
     """Of kind lm_eval: the task's name."""
     lm_metric: str = "acc"

@@ -24,7 +24,7 @@ class Custom(BoundedTask):
 
     Without a function a sample scores 1 if its answer matches the reference as in `exact_match`. A function that
     raises, or returns anything but a number from 0 to 1, leaves its sample without a score, and the set without its
-    metric.
+    metric. One that is declared `-> bool` says right or wrong only, and pairs are tested by that.
     """
 
     name = "custom"
@@ -43,6 +43,12 @@ class Custom(BoundedTask):
         self.function = function
         self.source = source
         self.scorer = load_function(function, source) if function and source else _matches
+        self.yes_or_no = getattr(self.scorer, "__annotations__", {}).get("return") in (bool, "bool")
+
+    @property
+    def graded(self) -> bool:
+        """Unless the function's signature says that it is not."""
+        return not self.yes_or_no
 
     @property
     def identity(self) -> str:
@@ -58,10 +64,12 @@ class Custom(BoundedTask):
             self.reason = f"{self.function} raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             self.score = math.nan
             return self.score
-        if isinstance(given, bool | int | float) and 0 <= given <= 1:
+        number = isinstance(given, bool | int | float)
+        if number and (given in (0, 1) if self.yes_or_no else 0 <= given <= 1):
             self.score = float(given)
         else:
-            self.reason = f"{self.function} returned {given!r:.100}, not a number from 0 to 1"
+            wanted = "True or False, as its signature says" if self.yes_or_no else "a number from 0 to 1"
+            self.reason = f"{self.function} returned {given!r:.100}, not {wanted}"
             self.score = math.nan
         return self.score
 

@@ -6,6 +6,9 @@ from deepeval.test_case import LLMTestCase
 
 from llm_assets.evaluation.bounded import BoundedTask
 
+RIGHT_OR_WRONG = frozenset({"acc", "acc_norm", "exact_match"})
+"""Metrics of the library that give a document 0 or 1; others may give something between."""
+
 
 class LmEval(BoundedTask):
     """The mean of one of the task's metrics over its documents, each from 0 to 1; higher is better.
@@ -24,6 +27,11 @@ class LmEval(BoundedTask):
         metric: `acc`, or with the name of a filter `exact_match,strict-match`; without one the task's first filter.
         """
         self.metric = metric
+
+    @property
+    def graded(self) -> bool:
+        """Unless the metric is known to be right or wrong."""
+        return self.metric.split(",")[0] not in RIGHT_OR_WRONG
 
     @property
     def identity(self) -> str:

@@ -347,9 +347,9 @@ def test_declining_is_right_only_where_it_should_be(answer: str, should_refuse: 
 # --- a user's own
 
 
-def scorer(folder: Path, body: str) -> Custom:
+def scorer(folder: Path, body: str, returns: str = "") -> Custom:
     path = folder / "function.py"
-    path.write_text(f"def grade(input, output, reference):\n    {body}\n")
+    path.write_text(f"def grade(input, output, reference){returns}:\n    {body}\n")
     return Custom("lines/grade.py:grade", path)
 
 
@@ -357,6 +357,21 @@ def test_a_user_s_function_gets_the_three_texts_and_its_score_is_kept(tmp_path: 
     task = scorer(tmp_path, "return len(set(output.split()) & set(reference.split())) / len(reference.split())")
     assert score(task, Output("a", "one two"), reference="one two three four").value == 0.5
     assert score(scorer(tmp_path, "return input == 'What?'"), Output("a", "x")).value == 1.0
+
+
+def test_a_function_that_is_declared_to_say_right_or_wrong_is_tested_by_that_and_held_to_it(tmp_path: Path) -> None:
+    task = scorer(tmp_path, "return output == reference", " -> bool")
+    assert not task.graded
+    assert score(task, Output("a", "x"), reference="x").value == 1.0
+    half = score(scorer(tmp_path, "return 0.5", " -> bool"), Output("a", "x"))
+    assert half.value is None
+    assert "returned 0.5, not True or False, as its signature says" in half.reason
+    assert scorer(tmp_path, "return 1.0").graded
+    assert scorer(tmp_path, "return 1.0", " -> float").graded
+
+
+def test_metrics_of_lm_eval_that_may_lie_between_are_tested_as_graded() -> None:
+    assert [LmEval(name).graded for name in ("acc", "exact_match,strict-match", "f1")] == [False, False, True]
 
 
 @pytest.mark.parametrize(
