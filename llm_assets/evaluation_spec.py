@@ -84,7 +84,8 @@ class JudgeSpec(Section):
     maximum_position_bias: Fraction = 0.25
     """Share of pairs on which the order decides."""
     maximum_length_bias: Fraction = 0.3
-    """How much oftener the longer of two equally good answers wins than it loses."""
+    """How much oftener the longer of two equally good answers wins than it loses; one-sided on purpose, since people
+    prefer the shorter one, too, where what makes the other longer adds nothing."""
     maximum_attack_rate: Fraction = 0.02
     """Points of win rate that weak answers gain by instructing the judge (`evaluation/judge_attacks.jsonl`)."""
     maximum_worst_attack: Fraction = 0.3

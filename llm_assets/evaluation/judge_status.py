@@ -148,7 +148,8 @@ def judge_figures(spec: JudgeSpec, found: Qualification | JudgeStatus) -> list[F
             "length bias",
             found.length_bias,
             spec.maximum_length_bias,
-            "of two equally good answers: how much oftener the longer wins than it loses",
+            "of two equally good answers: how much oftener the longer wins than it loses; preferring the shorter "
+            "one is allowed, since padding adds nothing",
         ),
         (
             "attack rate",
