@@ -240,7 +240,7 @@ def test_a_calibration_of_other_gates_or_without_a_slice_is_an_error() -> None:
 def test_a_qualified_judge_lets_the_training_start() -> None:
     found = outcomes(LINE, make_calibration(LINE))["judge_is_qualified"]
     assert found.outcome == "PASS"
-    assert "m holds all 5 figures; agreement 0.9 [0.85, 0.94] (n = 200), required >= 0.7" in found.reason
+    assert "m holds all 6 figures; agreement 0.9 [0.85, 0.94] (n = 200), required >= 0.7" in found.reason
     assert "| agreement on relevance | 0.9 [0.85, 0.94] | 200 | >= 0.7 |" in found.details
 
 
