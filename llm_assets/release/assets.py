@@ -13,6 +13,7 @@ from llm_assets.records import (
     Checkpoint,
     DatasetVersion,
     EvaluationReport,
+    EvaluationSets,
     GateCalibration,
     RegisteredModel,
     Release,
@@ -40,7 +41,7 @@ RELEASE_SOURCES = (
 """Everything that judges: a mended gate judges and signs anew."""
 RELEASE_CODE = code_version(*RELEASE_SOURCES)
 
-JUDGED = ("dataset", "base_model", "checkpoint", "evaluation_report", "gate_calibration")
+JUDGED = ("dataset", "base_model", "checkpoint", "evaluation_report", "gate_calibration", "evaluation_sets")
 """The records that make a candidate."""
 
 
@@ -75,8 +76,9 @@ def _verdict(line: Line) -> dg.AssetsDefinition:
         checkpoint: Checkpoint,
         evaluation_report: EvaluationReport,
         gate_calibration: GateCalibration,
+        evaluation_sets: EvaluationSets,
     ) -> dg.MaterializeResult[Verdict]:
-        candidate = Candidate(dataset, base_model, checkpoint, evaluation_report, gate_calibration)
+        candidate = Candidate(dataset, base_model, checkpoint, evaluation_report, gate_calibration, evaluation_sets)
         with clear_failures():
             key = signer.key_id
         result = computed_once(
@@ -88,6 +90,7 @@ def _verdict(line: Line) -> dg.AssetsDefinition:
                 "checkpoint": checkpoint.digest,
                 "evaluation_report": evaluation_report.digest,
                 "gate_calibration": gate_calibration.digest,
+                "evaluation_sets": evaluation_sets.digest,
                 "signing_key": key,
             },
             config=policy_digest(line),
@@ -180,10 +183,11 @@ def _release(line: Line) -> dg.AssetsDefinition:
         checkpoint: Checkpoint,
         evaluation_report: EvaluationReport,
         gate_calibration: GateCalibration,
+        evaluation_sets: EvaluationSets,
     ) -> dg.MaterializeResult[Release]:
         with clear_failures():
             guard_verdict(context, store, signer, line, verdict)
-        candidate = Candidate(dataset, base_model, checkpoint, evaluation_report, gate_calibration)
+        candidate = Candidate(dataset, base_model, checkpoint, evaluation_report, gate_calibration, evaluation_sets)
         result = computed_once(
             context,
             store,

@@ -17,6 +17,7 @@ from llm_assets.records import (
     Checkpoint,
     DatasetVersion,
     EvaluationReport,
+    EvaluationSets,
     GateCalibration,
     Record,
     Release,
@@ -148,4 +149,5 @@ def _newest(context: dg.AssetExecutionContext, store: ArtifactStore, line: Line)
         checkpoint=load("checkpoint", Checkpoint),
         report=load("evaluation_report", EvaluationReport),
         calibration=load("gate_calibration", GateCalibration),
+        sets=load("evaluation_sets", EvaluationSets),
     )

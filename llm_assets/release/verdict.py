@@ -14,6 +14,7 @@ from llm_assets.records import (
     Checkpoint,
     DatasetVersion,
     EvaluationReport,
+    EvaluationSets,
     GateCalibration,
     GateResult,
     Record,
@@ -34,6 +35,7 @@ class Candidate:
     checkpoint: Checkpoint
     report: EvaluationReport
     calibration: GateCalibration
+    sets: EvaluationSets
 
     def mismatch(self) -> str:
         """Why these records do not belong together; empty if they do."""
@@ -44,6 +46,7 @@ class Candidate:
             ("checkpoint", "base model", checkpoint.base_model, newest, self.base_model.digest),
             (exam, "checkpoint", report.checkpoint, newest, checkpoint.digest),
             (exam, "gate calibration", report.calibration, newest, calibration.digest),
+            (exam, "evaluation sets", report.evaluation_sets, newest, self.sets.digest),
             (exam, "dataset", report.dataset, newest, self.dataset.digest),
             (exam, "base model", report.base_model, newest, self.base_model.digest),
             (exam, "prompt", report.prompt, "the checkpoint's", checkpoint.prompt),

@@ -10,7 +10,7 @@ import dagster as dg
 
 from llm_assets.line import Line
 from llm_assets.materialize import RECORD
-from llm_assets.records import BaseModelVersion, Checkpoint, DatasetVersion, Record, Release, Verdict
+from llm_assets.records import BaseModelVersion, Checkpoint, DatasetVersion, EvaluationSets, Record, Release, Verdict
 from llm_assets.release.verdict import Candidate, sign_verdict
 from resources.signing import Signer
 from resources.store import ArtifactStore
@@ -58,13 +58,14 @@ class Bench:
         checkpoint = Checkpoint.model_validate(
             {"adapter": files, "curve": files, **made_from, "training": {}, "steps": 1, **losses, "mlflow_run_id": data}
         )
-        exam = {"base_model": base.digest, "prompt": "prompt", "evaluation_sets": "sets", "judge": "judge"}
+        sets = EvaluationSets(objects={}, sets={})
+        exam = {"base_model": base.digest, "prompt": "prompt", "evaluation_sets": sets.digest, "judge": "judge"}
         calibration = make_calibration(line).model_copy(update={**exam, "champion": champion})
         found = [evidence(line, name, against) for name, against in (("beats_base", "base"), ("wins", "base"))]
         found += [evidence(line, "clean"), *([evidence(line, "keeps_up", "champion")] if champion else [])]
         about = {**exam, "dataset": dataset.digest, "checkpoint": checkpoint.digest, "calibration": calibration.digest}
         report = make_report(*found, champion=champion).model_copy(update=about)
-        return Candidate(dataset, base, checkpoint, report, calibration)
+        return Candidate(dataset, base, checkpoint, report, calibration, sets)
 
     def materialize(self, candidate: Candidate) -> None:
         """Its records are the newest of the line."""
@@ -74,6 +75,7 @@ class Bench:
             "gate_calibration": candidate.calibration,
             "checkpoint": candidate.checkpoint,
             "evaluation_report": candidate.report,
+            "evaluation_sets": candidate.sets,
         }
         for name, record in records.items():
             key = dg.AssetKey([self.line.name, name])
@@ -107,7 +109,7 @@ class Bench:
         return release
 
 
-def altered(candidate: Candidate, holder: str, **keys: str) -> Candidate:
+def altered(candidate: Candidate, holder: str, **keys: Any) -> Candidate:
     """The candidate with one record that says something else."""
     record: Record = getattr(candidate, holder)
     return replace(candidate, **{holder: record.model_copy(update=keys)})

@@ -69,6 +69,21 @@ def test_a_newer_calibration_or_checkpoint_stops_what_was_judged_before(bench: B
         guard_release(bench.context, bench.store, bench.signer, bench.line, release)
 
 
+def test_a_corrected_answer_key_that_was_read_since_stops_what_was_judged_by_the_old_one(bench: Bench) -> None:
+    first = bench.candidate("one")
+    verdict, release = bench.judged(first), bench.released(first, 1)
+    guard_verdict(bench.context, bench.store, bench.signer, bench.line, verdict)
+    corrected = altered(first, "sets", objects={"evaluation/facts.jsonl": "another"})
+    bench.materialize(corrected)
+    sentence = r"evaluation report was made from evaluation sets .* but the newest is .* run small_continuous_training"
+    with pytest.raises(GuardError, match=sentence):
+        guard_verdict(bench.context, bench.store, bench.signer, bench.line, verdict)
+    with pytest.raises(GuardError, match=sentence):
+        guard_release(bench.context, bench.store, bench.signer, bench.line, release)
+    with pytest.raises(GuardError, match=r"no verdict, .* evaluation sets"):
+        sign_verdict(bench.line, corrected, bench.signer)
+
+
 def test_what_was_compared_with_a_champion_that_serves_no_more_is_compared_again(bench: Bench) -> None:
     first = bench.released(bench.candidate("one"), 1)
     record_event(bench.store, "small", "promoted", first)
