@@ -194,7 +194,10 @@ class Requirement:
 
     def too_few(self, n: int) -> str:
         """Why n examples decide nothing, as a sentence without a full stop; empty if they are enough."""
-        few = f"{n} examples are too few, at least {self.minimum_n} are needed ({self.subject})"
+        few = (
+            f"{n} independent examples are too few, at least {self.minimum_n} are needed ({self.subject}); those of "
+            "one document or prompt count once"
+        )
         return few if n < self.minimum_n else ""
 
 

@@ -122,21 +122,23 @@ class ChatClient:
         self.asked = 0
         """Requests that were sent, retries not counted."""
         self._failed_in_a_row = 0
-        self._unreadable: dict[str, Answer] = {}
+        self._useless: dict[str, Answer] = {}
+        """What must not be kept, and must stay the same as long as this client is asked."""
 
     def ask(self, requests: Sequence[Json], readable: Readable = lambda _: True) -> list[Answer]:
         """The answers, in order; never raises for what the endpoint does.
 
         Args:
             requests: bodies of chat completions without their model.
-            readable: whether a text is of use. One that is not is handed back, but another client asks again.
+            readable: whether a text is of use. One that is not is handed back, as is none, but another client asks
+                again.
 
         Raises:
             StoreError: the cache can't be written.
         """
         bodies = [{"model": self.endpoint.model, **request} for request in requests]
         keys = [self._cache_key(body) for body in bodies]
-        known = {key: self._unreadable.get(key) or self._cached(key, readable) for key in set(keys)}
+        known = {key: self._useless.get(key) or self._cached(key, readable) for key in set(keys)}
         missing = {key: body for key, body in zip(keys, bodies, strict=True) if known[key] is None}
         if missing:
             known |= dict(zip(missing, asyncio.run(self._ask_all(missing, readable)), strict=True))
@@ -154,12 +156,10 @@ class ChatClient:
         return None if text is None or not readable(text) else Answer(text)
 
     def _keep(self, key: str, answer: Answer, readable: Readable) -> None:
-        if answer.text is None:
-            return
-        if readable(answer.text):
+        if answer.text is not None and readable(answer.text):
             self.store.put_result(key, self.store.put_record({"answer": answer.text}))
         else:
-            self._unreadable[key] = answer
+            self._useless[key] = answer
 
     async def _ask_all(self, bodies: Mapping[str, Json], readable: Readable) -> list[Answer]:
         import httpx

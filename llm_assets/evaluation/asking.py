@@ -134,7 +134,7 @@ class Asking:
                 "model": subject.digest,
                 "kind": found.kind,
                 "set": found.rows.digest,
-                "size": len(self.examples[set_name]),
+                "examples": [example.id for example in self.examples[set_name]],
                 "tokens": self.request.line.evaluation.sets[set_name].max_new_tokens,
                 "code": self.request.code["outputs"],
             }

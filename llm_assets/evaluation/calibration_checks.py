@@ -17,6 +17,10 @@ from resources.store import ArtifactStore
 
 ASSET = "gate_calibration"
 QUALIFIED = "judge_is_qualified"
+WAY_OUT = (
+    "mend the judge or what leads to it (evaluation.judge, LLM_JUDGE_URL, LLM_JUDGE_API_KEY), or make the gates on its "
+    "win rates advisory"
+)
 
 
 def calibration_gates(line: Line) -> list[Gate[GateCalibration]]:
@@ -52,12 +56,13 @@ def _judge_is_qualified(line: Line, advisory: bool, calibration: GateCalibration
     problem = judge_problem(status, spec)
     figures = judge_figures(spec, status)
     held = [figure for figure in figures if figure.holds is not None]
+    passing = f"{status.model} holds all {len(held)} figures; {held[0]}."
     table = [f"| {f.name} | {f.interval} | {f.rate.n} | {f.required} | {f.meaning} |" for f in figures]
     return GateResult(
         gate=QUALIFIED,
         asset=ASSET,
         outcome="INCONCLUSIVE" if problem else "PASS",
-        reason=problem or f"{status.model} holds all {len(held)} figures; {held[0]}.",
+        reason=f"{problem.rstrip('.')}; {WAY_OUT}." if problem else passing,
         details="\n".join(["| figure | measured | n | required | what it is |", f"|{'---|' * 5}", *table]),
         bound=held[0].required,
         advisory=advisory,

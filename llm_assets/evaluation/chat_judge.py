@@ -123,8 +123,9 @@ def _visible(text: str) -> str:
 
 def _is_seen(character: str, before: str) -> bool:
     """Whether a person sees it, or what it does to the character before it."""
-    if character in _JOINERS:  # of Arabic, Indic and other scripts, and of emoji; Latin ones need none
-        return before > "\u0590" and unicodedata.category(before)[0] in "LMS"
+    if character in _JOINERS:  # of Arabic, Indic and other scripts, and of emoji; Latin, Chinese and others need none
+        shaped = "\u0590" < before < "\u1c80" and unicodedata.category(before)[0] in "LM"
+        return shaped or before == _EMOJI_SELECTOR or (before > "\u2190" and unicodedata.category(before)[0] == "S")
     if character == _EMOJI_SELECTOR:
         return before != "" and unicodedata.category(before) == "So"
     return character in "\n\t" or not (unicodedata.category(character).startswith("C") or _UNSEEN.match(character))

@@ -3,11 +3,13 @@
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from deepeval.test_case import LLMTestCase
 
 from llm_assets.data.text import answer_form
@@ -43,7 +45,7 @@ class Custom(BoundedTask):
         self.function = function
         self.source = source
         self.scorer = load_function(function, source) if function and source else _matches
-        self.yes_or_no = getattr(self.scorer, "__annotations__", {}).get("return") in (bool, "bool")
+        self.yes_or_no = _is_declared_bool(self.scorer)
 
     @property
     def graded(self) -> bool:
@@ -60,6 +62,7 @@ class Custom(BoundedTask):
         texts = {"output": test_case.actual_output or "", "reference": test_case.expected_output or ""}
         try:
             given = self.scorer(input=test_case.input, **texts)
+            given = given.item() if isinstance(given, np.generic) else given
         except Exception as error:  # noqa: BLE001 - a user's code; that it broke is said beside the sample
             self.reason = f"{self.function} raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             self.score = math.nan
@@ -107,6 +110,13 @@ def load_function(named: str, source: Path) -> Scorer:
 def _matches(*, input: str, output: str, reference: str) -> bool:  # noqa: A002, ARG001 (the signature of a scorer)
     wanted = answer_form(reference)
     return wanted != "" and answer_form(first_line(output)) == wanted
+
+
+def _is_declared_bool(function: Scorer) -> bool:
+    try:
+        return inspect.signature(function).return_annotation in (bool, "bool")
+    except (TypeError, ValueError):  # not every callable has a signature
+        return False
 
 
 def _digest(path: Path) -> str:

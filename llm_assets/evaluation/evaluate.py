@@ -4,6 +4,7 @@ Each step looks in the store first, so that no model is asked the same twice: th
 before, and a changed threshold only draws the page anew. Models with one base share its weights; adapters are switched.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -36,6 +37,7 @@ from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.truthfulness import Truthfulness
 from llm_assets.evaluation.win_rate import WinRate
 from llm_assets.records import Measurement, Record
+from resources.errors import EvaluationError
 from resources.store import digest_of
 
 R = TypeVar("R", bound=Record)
@@ -104,6 +106,9 @@ class Evaluator:
         exam = exam_digest(examples)
         outputs = {model: self.asking.outputs(subject, name) for model, subject in self.request.subjects.items()}
         said = {model: read_outputs(self.store.path(found.rows)) for model, found in outputs.items()}
+        for model, found in said.items():
+            if [output.id for output in found] != [example.id for example in examples]:
+                raise EvaluationError(f"what {model} said is not to the examples of {name}; run with an empty store.")
         given: dict[str, dict[str, Scores]] = {}
         for task in self.tasks[name]:
             if task.pairwise:
@@ -215,9 +220,12 @@ class Evaluator:
 
 
 def by_document(examples: Sequence[Example]) -> list[Example]:
-    """The examples, those of one document behind each other, documents in the order in which they come first."""
-    first = {example.source: index for index, example in reversed(list(enumerate(examples)))}
-    return sorted(examples, key=lambda example: first[example.source])
+    """The examples, those of one document behind each other.
+
+    Documents come in an order that has nothing to do with their sizes: by where its first example stands a large one
+    would come early, and the first rounds would be about other documents than the last.
+    """
+    return sorted(examples, key=lambda example: hashlib.sha256(f"document {example.source}".encode()).hexdigest())
 
 
 def round_ends(examples: Sequence[Example]) -> Iterator[int]:

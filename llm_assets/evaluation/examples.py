@@ -26,6 +26,10 @@ TARGETS: dict[EvaluationKind, tuple[str, ...]] = {
     "lm_eval": ("document", "task"),
 }
 """Kind -> which keys of a row its task needs beside prompt and reference."""
+GENERATED: frozenset[EvaluationKind] = frozenset(
+    {"chat", "toxicity", "instructions", "questions", "reasoning", "refusals", "custom"}
+)
+"""Kinds to whose prompts a model generates an answer."""
 DEFAULTS: dict[str, Any] = {"should_refuse": True}
 """Of keys that a row may leave out."""
 
@@ -45,7 +49,7 @@ class Example:
     """What else the kind brings, see `TARGETS`."""
     source: str = ""
     """The document that the example comes from; default: its own id. Examples of one document are not independent, and
-    neither are those of one prompt, to which a model has one answer: `read_examples` gives them one source."""
+    neither are those of one prompt, to which a model generates one answer: `read_examples` gives them one source."""
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -82,11 +86,14 @@ def read_examples(folder: Path, evaluation_set: EvaluationSet) -> list[Example]:
     if len(examples) < evaluation_set.size or not examples:
         raise DataError(f"{path} holds {len(examples)} examples, expected {evaluation_set.size}; pull the set again.")
     chosen = sorted(examples, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[: evaluation_set.size]
-    return _joined([examples[key] for key in chosen])
+    return _joined([examples[key] for key in chosen], evaluation_set.kind)
 
 
-def _joined(examples: list[Example]) -> list[Example]:
-    """The examples with one source wherever a source or a prompt connects them (union-find)."""
+def _joined(examples: list[Example], kind: EvaluationKind) -> list[Example]:
+    """The examples with one source wherever a source or a prompt connects them (union-find).
+
+    Where likelihoods are compared, the same prompt with other choices is another question.
+    """
     above: dict[str, str] = {}
 
     def top(source: str) -> str:
@@ -97,7 +104,8 @@ def _joined(examples: list[Example]) -> list[Example]:
     first: dict[str, str] = {}
     for example in examples:
         if example.messages:
-            other = first.setdefault(json.dumps(example.messages), example.source)
+            asked = [example.messages] if kind in GENERATED else [example.messages, example.target]
+            other = first.setdefault(json.dumps(asked), example.source)
             above[top(example.source)] = top(other)
     return [replace(example, source=top(example.source)) for example in examples]
 

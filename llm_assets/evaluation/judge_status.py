@@ -34,6 +34,8 @@ class Qualification(Record):
     """Test pairs with and without a readable judgement."""
     failed: int
     """Of the missing, those for which no answer arrived."""
+    said: str = ""
+    """What came instead of one of the missing judgements."""
     agreement_on: dict[str, Rate] = {}
     claims: tuple[str, ...] = ()
 
@@ -65,7 +67,7 @@ def judge_problem(status: JudgeStatus | None, spec: JudgeSpec) -> str:
         spec: what the line requires now, which may be more than when the judge was measured.
     """
     if status is None:
-        return "nothing says what the judge of this win rate is worth."
+        return "the report does not say what the judge of its win rates is worth; materialize it again."
     if not status.qualified:
         return status.reason
     if lacking := _below(spec, status):
@@ -117,7 +119,9 @@ def status_of(
 def _lacking(spec: JudgeSpec, found: Qualification) -> list[str]:
     asked = found.judged + found.missing
     if not asked or not reaches(spec.quorum, found.judged, found.missing):
-        return [f"it gave a readable judgement on {found.judged} of {asked} test pairs, required {spec.quorum:.0%}"]
+        said = f" ({found.said})" if found.said else ""
+        readable = f"{found.judged} of {asked} test pairs, required {spec.quorum:.0%}{said}"
+        return [f"it gave a readable judgement on {readable}"]
     return _below(spec, found)
 
 

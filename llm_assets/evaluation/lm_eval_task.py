@@ -7,7 +7,8 @@ from deepeval.test_case import LLMTestCase
 from llm_assets.evaluation.bounded import BoundedTask
 
 RIGHT_OR_WRONG = frozenset({"acc", "acc_norm", "exact_match"})
-"""Metrics of the library that give a document 0 or 1; others may give something between."""
+"""Metrics of the library that give a document 0 or 1, but for a few tasks with several right choices, whose fractions
+are seen in the scores themselves; others may give something between."""
 
 
 class LmEval(BoundedTask):

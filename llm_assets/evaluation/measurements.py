@@ -13,7 +13,7 @@ from llm_assets.gate_spec import ALL
 from llm_assets.records import Measurement, Record
 
 SMALLEST_SLICE = 5
-"""Examples below which a slice says nothing and is left out."""
+"""Documents below which a slice says nothing and is left out."""
 Against = Literal["base", "champion"]
 OPPONENTS: tuple[Against, ...] = ("base", "champion")
 
@@ -92,7 +92,7 @@ def _slices(examples: Sequence[Example]) -> Iterator[str]:
     """Name of each slice that is large enough, `all` first."""
     yield ALL
     for name in sorted({name for example in examples for name in example.slices}):
-        if len(members_of(name, examples)) >= SMALLEST_SLICE:
+        if len({examples[index].source for index in members_of(name, examples)}) >= SMALLEST_SLICE:
             yield name
 
 

@@ -25,6 +25,7 @@ SCORED_WITH = (
     "reasoning-gym",
     "scikit-learn",
     "syllapy",
+    "sympy",
 )
 """Packages that decide what an answer scores: the tasks' identities."""
 OUTPUTS_SOURCES = (

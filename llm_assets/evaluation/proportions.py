@@ -20,6 +20,7 @@ ENUMERATED = 1000
 """Examples up to which the unconditional test lists all outcomes (1000 take some seconds); with more it adds up the
 chance of those beyond a score, see `tail_p_values`."""
 NUISANCE_POINTS = 97
+BETWEEN = 12
 BETWEEN_POINTS = 1.01
 """By which its p-values are raised, since the largest one may lie between two points of the nuisance parameter."""
 ROUNDING = 1e-9
@@ -339,16 +340,23 @@ def tail_p_value(score: float, n: int, threshold: float) -> float:
     lost = np.arange(n + 1)
     fewest = _fewest_gained(score, n, threshold)
     ways = special.gammaln(n + 1) - special.gammaln(lost + 1) - special.gammaln(n - lost + 1)
-    largest = 0.0
-    lowest, highest = max(0.0, -threshold), (1 - threshold) / 2
-    for q in lowest + (highest - lowest) * np.linspace(0, 1, 2 * NUISANCE_POINTS) ** 2:  # it matters most near the end
+
+    def chance_beyond(q: float) -> float:
         spread = 9 * math.sqrt(n * q * (1 - q)) + 9  # what lies beyond has a chance below 1e-15
         near = lost[max(math.floor(n * q - spread), 0) : math.ceil(n * q + spread) + 1]
         gains = min((q + threshold) / (1 - q), 1.0) if q < 1 else 0.0
         chance = np.exp(ways[near] + special.xlogy(near, q) + special.xlog1py(n - near, -q))
         needed, room = fewest[near], n - near
         beyond = special.betainc(np.maximum(needed, 1), np.maximum(room - needed + 1, 1), gains)
-        largest = max(largest, float(chance @ np.where(needed < 1, 1.0, np.where(needed > room, 0.0, beyond))))
+        return float(chance @ np.where(needed < 1, 1.0, np.where(needed > room, 0.0, beyond)))
+
+    lowest, highest = max(0.0, -threshold), (1 - threshold) / 2
+    points = lowest + (highest - lowest) * np.linspace(0, 1, 2 * NUISANCE_POINTS) ** 2  # it matters most near the end
+    chances = [chance_beyond(q) for q in points]
+    largest = max(chances)
+    for place in np.argsort(chances)[-3:]:  # and between, where it is largest
+        around = points[max(place - 1, 0)], points[min(place + 1, len(points) - 1)]
+        largest = max(largest, *(chance_beyond(q) for q in np.linspace(*around, BETWEEN)))
     return min(largest * BETWEEN_POINTS, 1.0)
 
 

@@ -137,6 +137,7 @@ def qualify(judge: PairJudge) -> Qualification:
         judged=len(judged),
         missing=len(rulings) - len(judged),
         failed=sum(ruling.failed for ruling in rulings),
+        said=next((ruling.words for ruling in rulings if ruling.outcome is None), ""),
         agreement_on=_by_slice([*claimed, *beyond], [*plain, *others]),
         claims=judge.claims,
     )

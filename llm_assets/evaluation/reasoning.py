@@ -40,8 +40,9 @@ class Reasoning(BoundedTask):
 
     @property
     def identity(self) -> str:
-        """Another version of the verifiers may judge otherwise."""
-        return version_of("reasoning-gym", self.name, "llm-assets[reasoning]")
+        """Another version of the verifiers, or of what they compute with, may judge otherwise."""
+        packages = ("reasoning-gym", "sympy")
+        return " ".join(version_of(package, self.name, "llm-assets[reasoning]") for package in packages)
 
     def measure(self, test_case: LLMTestCase, *args: object, **kwargs: object) -> float:
         """1 if the verifier gives the final answer 1.0; the reason holds the answer and what it got otherwise."""

@@ -1,5 +1,6 @@
 """An adaptive set is asked until its gates are decided, and no further."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ def test_what_is_decided_early_is_not_asked_to_the_end_and_the_report_says_what_
     assert any(f"decided after {asked} of {N} examples" in line for line in exam.said)
 
 
+def test_a_model_that_was_asked_before_in_another_order_is_paired_with_its_own_answers(exam: SmallExam) -> None:
+    rows = [{**row, "source": f"document {n % 7}"} for n, row in enumerate(ROWS)]
+    said = []
+    for adaptive in (False, True):  # as the calibration asks the base whole before anything trains
+        line = exam.line(sets(adaptive), gates(0.0001))
+        made = exam.run(line, {"asked": rows}, exam.trained.checkpoint.adapter)
+        samples = pl.read_parquet(exam.store.path(made.report.samples) / "samples.parquet")
+        said.append(dict(zip(samples["id"], samples["output_base"], strict=True)))
+    assert len(set(said[0].values())) > 10
+    assert said[0] == said[1]
+
+
 def test_what_is_never_decided_is_asked_whole(exam: SmallExam) -> None:
     line = exam.line(sets(adaptive=True), gates(0.0001))
     made = exam.run(line, {"asked": ROWS}, exam.trained.checkpoint.adapter)
@@ -78,18 +91,20 @@ def test_a_document_with_several_examples_is_looked_at_whole() -> None:
 
 @pytest.mark.parametrize("against", ["", "base"])
 def test_stopping_early_costs_no_false_passes_where_documents_have_several_examples(against: str) -> None:
-    documents, each, runs = 60, 4, 150
+    documents, runs = 120, 100
     bound = {"minimum": 0.0 if against else 0.4, "minimum_effect": 0.3}
     gate = {"metric": "exact_match", **({"change": {**bound, "against": against}} if against else {"value": bound})}
     content = make_line().model_dump(mode="json")
     content["evaluation"]["sets"] = {"asked": {"kind": "questions", "path": "q.jsonl", "adaptive": True}}
     line = Line.model_validate({**content, "gates": {"right": gate}})
-    examples = [Example(str(n), [], source=f"document {n % documents}") for n in range(documents * each)]
-    whole = by_document(examples)
     random = np.random.default_rng(0)
     passed = []
-    for _ in range(runs):
-        chance = np.repeat(random.beta(0.8, 1.2, documents), each)  # 0.4 on average: exactly at the threshold
+    for run in range(runs):
+        # one document in five is large and easier; the mean of all documents, 0.4, is exactly the threshold
+        rates = {f"{run} {n}": (10, 0.7) if n % 5 == 0 else (1, 0.325) for n in range(documents)}
+        examples = [Example(f"{name} {n}", [], source=name) for name, (size, _) in rates.items() for n in range(size)]
+        whole = by_document(sorted(examples, key=lambda one: hashlib.sha256(one.id.encode()).hexdigest()))
+        chance = np.array([rates[one.source][1] for one in whole])
         scores = {name: random.random(len(whole)) < chance for name in ("base", "candidate")}
         report = make_report()
         for end in round_ends(whole):

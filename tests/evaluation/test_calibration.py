@@ -123,9 +123,10 @@ def test_a_gate_whose_set_is_too_small_to_decide_is_named_before_anything_trains
     lower = change("perplexity", maximum=1.0, minimum_effect=0.3)
     line = make_line(sliced={**lower, "slices": ["language=en"]}, few={**lower, "minimum_n": 91}, enough=lower)
     found = rates(line)
+    once = "; those of one document or prompt count once"
     of_slice = "(perplexity against the base on language=en)"
-    assert found["sliced"].missing == f"30 examples are too few, at least 60 are needed {of_slice}"
-    assert found["few"].missing.startswith("90 examples are too few, at least 91 are needed")
+    assert found["sliced"].missing == f"30 independent examples are too few, at least 60 are needed {of_slice}{once}"
+    assert found["few"].missing.startswith("90 independent examples are too few, at least 91 are needed")
     assert found["few"].false_fail.value == 1.0
     assert found["enough"].missing == ""
 

@@ -90,7 +90,7 @@ def test_a_missing_measurement_counts_as_a_hypothesis_all_the_same() -> None:
 def test_too_few_examples_decide_nothing() -> None:
     result = judge(make_report(evidence(LINE, "clean", n=19), *others("clean")), "clean")
     assert result.outcome == "INCONCLUSIVE"
-    assert "19 examples are too few, at least 20 are needed" in result.reason
+    assert "19 independent examples are too few, at least 20 are needed" in result.reason
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])

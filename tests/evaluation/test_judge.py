@@ -145,6 +145,7 @@ def asked_about(pair: Pair, store: ArtifactStore) -> tuple[dict[str, Any], Shown
         "🙂\ufe0e\U000e0100\U000e0167\U000e01ef hid\ufe00den\ufe0f 1\ufe0f",
         "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180f\u3164\uffa0 text\u00ad\u061c\u2060\ufeff",
         "te\u200dxt\u200c \u200d\u200c\u200d",
+        "你\u200c好\u200d",
     ],
 )
 def test_no_answer_can_end_its_fence_open_a_role_or_hide_text(attack: str, store: ArtifactStore) -> None:

@@ -145,6 +145,18 @@ def test_a_sum_of_tails_is_the_same_test_as_listing_every_outcome(n: int, thresh
         assert tail_p_value(score, n, threshold) == pytest.approx(table[gained, lost], rel=0.02, abs=1e-9)
 
 
+def test_the_largest_chance_between_the_points_of_the_nuisance_parameter_is_not_missed() -> None:
+    n, threshold, score = 1100, -0.1, 3.0
+    lost, gained = np.arange(n + 1), np.arange(n + 1)[:, np.newaxis]
+    reached = tango_score(np.minimum(gained, n - lost), lost, n, threshold) >= score
+    fewest = np.where(reached.any(axis=0), reached.argmax(axis=0), n + 1)
+    finest = max(
+        float(stats.binom.pmf(lost, n, q) @ stats.binom.sf(fewest - 1, n - lost, (q + threshold) / (1 - q)))
+        for q in np.linspace(0.1, 0.549, 1600)
+    )
+    assert finest <= tail_p_value(score, n, threshold) <= 1.02 * finest
+
+
 @pytest.mark.parametrize(("q", "threshold"), [(0.0, 0.05), (0.002, 0.05), (0.05, 0.05), (0.16, -0.15)])
 def test_with_more_examples_than_can_be_listed_a_true_hypothesis_is_rejected_as_rarely(
     q: float, threshold: float

@@ -113,6 +113,14 @@ def test_statements_that_nobody_asks_about_are_not_one_document(tmp_path: Path) 
     assert found == {"0": "0", "1": "12", "2": "12"}
 
 
+def test_one_stem_with_other_choices_is_another_question(tmp_path: Path) -> None:
+    stem = {"prompt": "Which is right?", "answer": 0, "category": "x"}
+    rows = [{**stem, "id": str(n), "choices": [f"{n // 2} is {n // 2}", "none"]} for n in range(40)]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = EvaluationSet(kind="multiple_choice", rows=Artifact(digest="0", files=1, size=1), size=40)
+    assert len({example.source for example in read_examples(tmp_path, whole)}) == 20
+
+
 def test_many_sources_that_hang_together_in_a_long_chain_are_joined_in_seconds(tmp_path: Path) -> None:
     rows = [{"source": f"s{(n + 1) // 2}", "prompt": f"p{n // 2}", "id": f"e{n}"} for n in range(100_000)]
     (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
