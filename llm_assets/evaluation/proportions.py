@@ -303,7 +303,7 @@ def unconditional_p_values(n: int, threshold: float) -> Floats:
     last_of_ties = np.searchsorted(-score[order], -score[order], side="right") - 1
     ways = special.gammaln(n + 1) - sum(special.gammaln(count + 1) for count in (gained, lost, n - gained - lost))
     largest = np.zeros(len(order))
-    for q in np.linspace(max(0.0, -threshold), (1 - threshold) / 2, NUISANCE_POINTS):
+    for q in _nuisance_points(threshold, NUISANCE_POINTS):
         shares = (q + threshold, q, max(1 - 2 * q - threshold, 0.0))
         counts = (gained, lost, n - gained - lost)
         chance = np.exp(ways + sum(special.xlogy(count, share) for count, share in zip(counts, shares, strict=True)))
@@ -350,14 +350,19 @@ def tail_p_value(score: float, n: int, threshold: float) -> float:
         beyond = special.betainc(np.maximum(needed, 1), np.maximum(room - needed + 1, 1), gains)
         return float(chance @ np.where(needed < 1, 1.0, np.where(needed > room, 0.0, beyond)))
 
-    lowest, highest = max(0.0, -threshold), (1 - threshold) / 2
-    points = lowest + (highest - lowest) * np.linspace(0, 1, 2 * NUISANCE_POINTS) ** 2  # it matters most near the end
+    points = _nuisance_points(threshold, 2 * NUISANCE_POINTS)
     chances = [chance_beyond(q) for q in points]
     largest = max(chances)
     for place in np.argsort(chances)[-3:]:  # and between, where it is largest
         around = points[max(place - 1, 0)], points[min(place + 1, len(points) - 1)]
         largest = max(largest, *(chance_beyond(q) for q in np.linspace(*around, BETWEEN)))
     return min(largest * BETWEEN_POINTS, 1.0)
+
+
+def _nuisance_points(threshold: float, count: int) -> Floats:
+    """Shares of lost examples, closest where it matters most: near the ends, where few are lost or few are alike."""
+    lowest, highest = max(0.0, -threshold), (1 - threshold) / 2
+    return np.asarray(lowest + (highest - lowest) * (1 - np.cos(np.linspace(0, math.pi, count))) / 2)
 
 
 def _fewest_gained(score: float, n: int, threshold: float) -> NDArray[np.int_]:

@@ -145,14 +145,17 @@ def test_a_sum_of_tails_is_the_same_test_as_listing_every_outcome(n: int, thresh
         assert tail_p_value(score, n, threshold) == pytest.approx(table[gained, lost], rel=0.02, abs=1e-9)
 
 
-def test_the_largest_chance_between_the_points_of_the_nuisance_parameter_is_not_missed() -> None:
-    n, threshold, score = 1100, -0.1, 3.0
+@pytest.mark.parametrize(("threshold", "score"), [(-0.1, 3.0), (-0.3, 3.0), (0.05, 1.7)])
+def test_the_largest_chance_between_the_points_of_the_nuisance_parameter_is_not_missed(
+    threshold: float, score: float
+) -> None:
+    n = 1100
     lost, gained = np.arange(n + 1), np.arange(n + 1)[:, np.newaxis]
     reached = tango_score(np.minimum(gained, n - lost), lost, n, threshold) >= score
     fewest = np.where(reached.any(axis=0), reached.argmax(axis=0), n + 1)
     finest = max(
         float(stats.binom.pmf(lost, n, q) @ stats.binom.sf(fewest - 1, n - lost, (q + threshold) / (1 - q)))
-        for q in np.linspace(0.1, 0.549, 1600)
+        for q in np.linspace(max(-threshold, 0), (1 - threshold) / 2, 1600, endpoint=False)
     )
     assert finest <= tail_p_value(score, n, threshold) <= 1.02 * finest
 
