@@ -121,7 +121,8 @@ def by_hand(n: int, threshold: float, gained: int, lost: int) -> float:
     tables = [(won, missed) for won in range(n + 1) for missed in range(n + 1 - won)]
     extreme = [(won, missed) for won, missed in tables if profile_score(threshold, won, missed, n) >= observed - 1e-6]
     found = 0.0
-    for q in np.linspace(max(0.0, -threshold), (1 - threshold) / 2, 97):
+    lowest, highest = max(0.0, -threshold), (1 - threshold) / 2
+    for q in lowest + (highest - lowest) * (1 - np.cos(np.linspace(0, np.pi, 97))) / 2:
         shares = np.maximum([q + threshold, q, 1 - 2 * q - threshold], 0.0)
         shares /= shares.sum()  # else scipy refuses the last digit
         chance = sum(stats.multinomial.pmf([won, missed, n - won - missed], n, shares) for won, missed in extreme)
