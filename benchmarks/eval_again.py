@@ -104,7 +104,7 @@ def _ready(setting: Setting, side: str, evaluate: Any) -> Work:
 def _agree(ours: Any, theirs: Any) -> str:
     pairs = [pair for mine, other in zip(ours, theirs, strict=True) for pair in zip(mine, other, strict=True)]
     gaps = [abs(a - b) for a, b in pairs]
-    # of thousands of sums of many tokens in single precision, some differ by more than 1e-4, but not by that per token
+    # of thousands of sums over many tokens, in single precision, some differ by a little more than 1e-4
     assert all(math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-4) for a, b in pairs), f"they differ by {max(gaps):.1e}"
     return f"{len(gaps)} log-probabilities, largest difference {max(gaps):.1e} nats of {min(min(pairs)):.0f}"
 

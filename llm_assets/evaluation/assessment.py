@@ -127,7 +127,7 @@ def _decided(
         decides = "no number of examples decides: the measured value is the threshold"
     else:
         about = "at least" if requirement.adaptive else "about"  # a test that allows to stop needs more
-        decides = f"{about} {evidence.needed} examples would decide, there are {evidence.n}"
+        decides = f"{about} {evidence.needed} independent examples would decide, there are {evidence.n}"
     closest = _shown(min(passing, failing) * level)
     return "INCONCLUSIVE", f"{interval} is not surely {requirement.bound} (p {closest} {corrected}); {decides}"
 

@@ -1,7 +1,8 @@
 """How often the gates of a line err: A/A calibration by simulation, with the tests that judge a real candidate.
 
-Simulated models are made from the scores of real ones (`Sample.simulated`): as good as what they are compared with, or
-moved by a known effect. They come as often as it takes to know a rate to a percent, and are judged as a candidate is,
+Simulated models are made from the scores of real ones (`Sample.simulated`): as good as what they are compared with
+(identical), better than each threshold by its minimum effect, or degraded by that effect, which puts them exactly at
+the threshold. They come as often as it takes to know a rate to a percent, and are judged as a candidate is,
 all gates together. Nothing here is a formula for power: what is stated is what was counted.
 """
 

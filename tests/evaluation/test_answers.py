@@ -113,6 +113,11 @@ def test_a_report_is_made_anew_by_another_version_of_whatever_scores(
     monkeypatch.setattr("llm_assets.evaluation.task.version", lambda name: used.append(name) or "1")
     assert task().identity
     assert set(used) <= set(preparation.SCORED_WITH)
+    packages = (*preparation.ASKED_WITH, *preparation.SCORED_WITH)
+    assert preparation.versions_of(preparation.REPORT_SOURCES, packages) == preparation.REPORT_CODE
+    for package in set(used):
+        monkeypatch.setattr(preparation, "version", lambda name, other=package: "0" if name == other else version(name))
+        assert preparation.versions_of(preparation.REPORT_SOURCES, packages) != preparation.REPORT_CODE
 
 
 def test_small_parts_are_joined_so_that_files_stay_few_and_nothing_is_lost(store: ArtifactStore) -> None:

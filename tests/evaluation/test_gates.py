@@ -69,7 +69,7 @@ def test_all_gates_of_a_line_are_corrected_together() -> None:
 
 def test_an_inconclusive_gate_names_the_number_of_examples_that_would_decide() -> None:
     report = make_report(evidence(LINE, "wins", "base", p_pass=0.3, p_fail=0.7, needed=412), *others("wins"))
-    assert "about 412 examples would decide, there are 100" in judge(report, "wins").reason
+    assert "about 412 independent examples would decide, there are 100" in judge(report, "wins").reason
     on_it = make_report(evidence(LINE, "wins", "base", p_pass=0.5, p_fail=0.5, needed=None), *others("wins"))
     assert "no number of examples decides" in judge(on_it, "wins").reason
 
