@@ -64,6 +64,7 @@ SCORES_SOURCES = (
             "task",
             "toxicity",
             "truthfulness",
+            "unconditional",
             "win_rate",
         )
     ),

@@ -9,9 +9,10 @@ from statistics import NormalDist
 import pytest
 from scipy import stats
 
-from llm_assets.evaluation.proportions import BoundedDifference, PairedProportions, Proportion, tango_score
+from llm_assets.evaluation.proportions import BoundedDifference, PairedProportions, Proportion
 from llm_assets.evaluation.ratios import RESAMPLES, RatioOfSums, resamples
 from llm_assets.evaluation.sequential import BOLDNESS, Sequential
+from llm_assets.evaluation.unconditional import tango_score
 
 TABLES = [
     (12, 5, 44), (3, 9, 30), (20, 20, 100), (7, 1, 25), (6, 4, 10),  # gained, lost, examples

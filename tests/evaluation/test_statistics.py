@@ -13,20 +13,18 @@ from statsmodels.stats.proportion import proportion_confint
 from llm_assets.evaluation.assessment import holm
 from llm_assets.evaluation.custom import Custom
 from llm_assets.evaluation.estimates import Sample
-from llm_assets.evaluation.proportions import (
-    BETWEEN_POINTS,
-    PairedProportions,
-    PartlyJudged,
-    Proportion,
-    _paired_tails,
-    tail_p_value,
-    tango_score,
-    unconditional_p_values,
-)
+from llm_assets.evaluation.proportions import PairedProportions, PartlyJudged, Proportion
 from llm_assets.evaluation.ratios import RatioOfSums
 from llm_assets.evaluation.sequential import Sequential
 from llm_assets.evaluation.task import Score
 from llm_assets.evaluation.toxicity import Toxicity
+from llm_assets.evaluation.unconditional import (
+    BETWEEN_POINTS,
+    paired_tails,
+    tail_p_value,
+    tango_score,
+    unconditional_p_values,
+)
 
 COUNTS = [(0, 10), (1, 7), (37, 120), (99, 100), (5, 5)]
 TABLES = [(12, 5, 44), (3, 9, 30), (20, 20, 100), (7, 1, 25)]
@@ -167,7 +165,7 @@ def test_with_more_examples_than_can_be_listed_a_true_hypothesis_is_rejected_as_
 ) -> None:
     n, random = 1100, np.random.default_rng(0)
     counts = random.multinomial(n, [q + threshold, q, 1 - 2 * q - threshold], size=100_000)
-    p = _paired_tails(counts[:, 0], counts[:, 1], n, threshold).above
+    p = paired_tails(counts[:, 0], counts[:, 1], n, threshold).above
     for level in (0.05, 0.01):
         assert np.mean(p <= level) <= level + 3 * math.sqrt(level / len(p))
     own = PairedProportions(int(counts[0, 0]), int(counts[0, 1]), n).p_values(threshold).above.item()
