@@ -25,7 +25,10 @@ from llm_assets.evaluation.estimates import Estimate, Floats, PValues, Sample, V
 RESAMPLES = 1999
 SEED = 0
 PLANNED_CORRELATION = 0.9
-"""Of two models' scores on the same examples, before there are two models to measure; tuned and base had 0.92."""
+"""Of two models' scores on the same examples, before there are two models to measure. With it the plan for SmolLM2 on
+the shipped dialogs has a standard error of 0.091 in log perplexity; tuned beside base had 0.086."""
+LIKE_LENGTH = 5
+"""Documents to either side, by length, with which one is compared for a plan."""
 CHUNK = 250
 """Simulated samples that are tested at once: bounds memory."""
 
@@ -68,12 +71,26 @@ class RatioOfSums(Sample):
         return cls(above, below, exponential, paired)
 
     def planned(self) -> "RatioOfSums":
-        """What to expect of the comparison of this model with one as good: gaps that vary as those of two models
-        whose scores correlate at PLANNED_CORRELATION."""
-        rates = self.numerators / self.denominators
-        shuffled = np.random.default_rng(SEED).permutation(rates)
-        gaps = (rates - shuffled) * math.sqrt(1 - PLANNED_CORRELATION) * self.denominators
-        return RatioOfSums(gaps, self.denominators, self.exponential, paired=True)
+        """What to expect of the comparison of this model with one as good: each document's gap is as large as those
+        between documents of like length, for two models whose scores correlate at PLANNED_CORRELATION; gains and losses
+        alternate by size.
+
+        Of like length, because short documents vary most per token, and a long one that varied so would decide alone.
+        """
+        order = np.argsort(self.denominators, kind="stable")
+        weights = self.denominators[order]
+        rates = self.numerators[order] / weights
+        squares, pairs = np.zeros(self.n), np.zeros(self.n)
+        for step in range(1, LIKE_LENGTH + 1):
+            square = (rates[step:] - rates[:-step]) ** 2
+            squares[step:] += square
+            squares[: len(square)] += square
+            pairs[step:] += 1
+            pairs[: len(square)] += 1
+        sizes = np.sqrt(squares / pairs * (1 - PLANNED_CORRELATION)) * weights
+        signs = np.empty(self.n)
+        signs[np.argsort(-sizes, kind="stable")] = np.resize([1.0, -1.0], self.n)
+        return RatioOfSums(signs * sizes, weights, self.exponential, paired=True)
 
     def estimate(self, confidence: float) -> Estimate:
         """The value with the bounds at which the p-values below reach 1 - confidence."""

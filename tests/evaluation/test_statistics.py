@@ -352,3 +352,15 @@ def test_a_sequential_bound_is_wider_than_the_exact_one_and_where_its_test_turns
     assert wide.low < narrow.low < narrow.value == wide.value < narrow.high < wide.high
     assert p_above(sequential, wide.low) == pytest.approx(0.05, abs=1e-3)
     assert p_below(sequential, wide.high) == pytest.approx(0.05, abs=1e-3)
+
+
+def test_a_plan_gives_long_documents_the_spread_of_long_ones_in_whatever_order_they_come() -> None:
+    random = np.random.default_rng(0)
+    tokens = np.array([3.0] * 80 + [100.0] * 20)
+    nats = tokens * np.concatenate([random.normal(5, 3, 80), random.normal(2, 0.05, 20)])
+    planned = RatioOfSums(nats, tokens, exponential=True).planned()
+    assert planned.paired
+    assert np.abs(planned.numerators[planned.denominators == 100]).max() < 100 * 0.2
+    shuffled = random.permutation(100)
+    again = RatioOfSums(nats[shuffled], tokens[shuffled], exponential=True).planned()
+    assert again.estimate(0.95).standard_error == pytest.approx(planned.estimate(0.95).standard_error, rel=0.3)
