@@ -360,7 +360,7 @@ def test_a_plan_gives_long_documents_the_spread_of_long_ones_in_whatever_order_t
     nats = tokens * np.concatenate([random.normal(5, 3, 80), random.normal(2, 0.05, 20)])
     planned = RatioOfSums(nats, tokens, exponential=True).planned()
     assert planned.paired
-    assert np.abs(planned.numerators[planned.denominators == 100]).max() < 100 * 0.2
+    assert np.median(np.abs(planned.numerators[planned.denominators == 100])) < 100 * 0.1  # of short ones 2 and more
     shuffled = random.permutation(100)
     again = RatioOfSums(nats[shuffled], tokens[shuffled], exponential=True).planned()
     assert again.estimate(0.95).standard_error == pytest.approx(planned.estimate(0.95).standard_error, rel=0.3)
