@@ -5,7 +5,6 @@ question and evaluates all again: it loads the model, finds what it knows, measu
 """
 
 import json
-import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +18,8 @@ from resources.store import Artifact, ArtifactStore
 
 BATCH = 16
 SEED = 11
+EQUAL = 5e-4
+"""Nats. Of thousands of sums over the tokens of an answer, in single precision, a few differ by more than 1e-4."""
 LogProbabilities = list[list[float]]
 """Of each question's answers, in nats."""
 
@@ -102,11 +103,9 @@ def _ready(setting: Setting, side: str, evaluate: Any) -> Work:
 
 
 def _agree(ours: Any, theirs: Any) -> str:
-    pairs = [pair for mine, other in zip(ours, theirs, strict=True) for pair in zip(mine, other, strict=True)]
-    gaps = [abs(a - b) for a, b in pairs]
-    # of thousands of sums over many tokens, in single precision, some differ by a little more than 1e-4
-    assert all(math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-4) for a, b in pairs), f"they differ by {max(gaps):.1e}"
-    return f"{len(gaps)} log-probabilities, largest difference {max(gaps):.1e} nats of {min(min(pairs)):.0f}"
+    gaps = [abs(a - b) for mine, other in zip(ours, theirs, strict=True) for a, b in zip(mine, other, strict=True)]
+    assert max(gaps) <= EQUAL, f"log-probabilities differ by {max(gaps):.1e}"
+    return f"{len(gaps)} log-probabilities, largest difference {max(gaps):.1e} nats"
 
 
 def _facts(setting: Setting, ours: float, theirs: float) -> list[str]:
