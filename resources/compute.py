@@ -5,13 +5,16 @@ ends. The child's log lines appear in the run as they are written; its progress 
 child's side looks is in `llm_assets/child.py`.
 """
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -40,12 +43,15 @@ class Compute:
         Raises:
             PlatformError: the error that the child raised, or that it ended without a result.
         """
-        with dg.open_pipes_session(
-            context,
-            dg.PipesTempFileContextInjector(),
-            dg.PipesTempFileMessageReader(),
-            extras={"request": request},
-        ) as session:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            dg.open_pipes_session(
+                context,
+                dg.PipesTempFileContextInjector(),
+                dg.PipesTempFileMessageReader(),
+                extras={"request": request, "answer": str(Path(folder) / "answer.json")},
+            ) as session,
+        ):
             child = subprocess.Popen(
                 [sys.executable, "-m", module],
                 cwd=ROOT,
@@ -68,7 +74,9 @@ class Compute:
                     child.terminate()
                     child.wait(timeout=20)
             pump.join()
-        return _outcome(session.get_custom_messages(), code, title, "\n".join(tail))
+            answer = Path(folder) / "answer.json"
+            said = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
+        return _outcome(said, code, title, "\n".join(tail))
 
 
 def _copy_stderr(child: "subprocess.Popen[bytes]", tail: "deque[str]") -> None:
@@ -80,15 +88,13 @@ def _copy_stderr(child: "subprocess.Popen[bytes]", tail: "deque[str]") -> None:
         tail.extend(line for line in text.replace("\r", "\n").split("\n") if line.strip())
 
 
-def _outcome(messages: Any, code: int, title: str, tail: str) -> Json:
-    for message in messages:
-        if "error" in message:
-            error_type = getattr(resources.errors, message["error"]["type"], PlatformError)
-            raise error_type(message["error"]["message"])
-    for message in messages:
-        if "result" in message and code == 0:
-            result: Json = message["result"]
-            return result
+def _outcome(said: Json, code: int, title: str, tail: str) -> Json:
+    if "error" in said:
+        error_type = getattr(resources.errors, said["error"]["type"], PlatformError)
+        raise error_type(said["error"]["message"])
+    if "result" in said and code == 0:
+        result: Json = said["result"]
+        return result
     ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
     hint = " (is there enough memory?)" if code == -signal.SIGKILL else ""
     raise PlatformError(f"{title} {ended}{hint} before it had a result; nothing was published. Its last words:\n{tail}")

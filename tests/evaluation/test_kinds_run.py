@@ -22,7 +22,7 @@ from tests.test_harness import ROWS, spec, write_task
 from tests.training.small_training import jsonl, trained_once
 
 N = 12
-DOCUMENTS = 4
+DOCUMENTS = 6
 IDENTITY = dict.fromkeys(Identity.model_fields, "0" * 64) | {"champion": ""}
 
 
