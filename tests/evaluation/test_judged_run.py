@@ -39,6 +39,7 @@ class JudgedBench(Bench):
     """The evaluation stage with a chat judge."""
 
     judge = JUDGE
+    first = 200
 
     def line(self) -> Line:
         content = super().line().model_dump(mode="json")
