@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.benchmark import Benchmark, Setting, Side, Work
 
-HEAVY = ("torch", "transformers", "peft", "mlflow", "deepeval", "datasets")
+HEAVY = ("numpy", "torch", "transformers", "peft", "mlflow", "deepeval", "datasets")
 
 
 def _definitions(setting: Setting) -> Work:  # noqa: ARG001 (the same for all)

@@ -4,50 +4,18 @@
 records between assets. Nothing here knows what a stage does.
 """
 
-import ast
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from llm_assets.records import Record
 from resources.errors import PlatformError
-from resources.settings import ROOT
 from resources.store import ArtifactStore, digest_of
 
 RECORD = "record"
 """Metadata key of the digest of the record that a materialization published."""
-
-
-def code_version(*sources: str) -> str:
-    """Digest of the syntax trees of source files or folders, named relative to the repository.
-
-    Comments and layout do not count, so that a reworded comment does not retrain a model. Of what is not Python, such
-    as a page's template, every byte does.
-    """
-    hasher = hashlib.sha256()
-    for file in source_files(*sources):
-        if file.suffix == ".py":
-            hasher.update(ast.dump(ast.parse(file.read_text(encoding="utf-8"))).encode())
-        else:
-            hasher.update(file.read_bytes())
-    return hasher.hexdigest()[:16]
-
-
-def source_files(*sources: str) -> list[Path]:
-    """The files that `code_version` reads: a folder's are all below it, but caches and hidden ones."""
-    found: list[Path] = []
-    for source in sources:
-        path = ROOT / source
-        found += sorted(filter(_is_source, path.rglob("*"))) if path.is_dir() else [path]
-    return found
-
-
-def _is_source(path: Path) -> bool:
-    return path.is_file() and path.suffix != ".pyc" and not path.name.startswith(".")
 
 
 @contextmanager

@@ -1,18 +1,14 @@
 """Assets compute only what changed, fail with one sentence, and never mix two runs."""
 
-import ast
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from llm_assets.evaluation.preparation import REPORT_SOURCES, SCORES_SOURCES
-from llm_assets.materialize import RecordIOManager, code_version, computed_once, source_files
+from llm_assets.materialize import RecordIOManager, computed_once
 from llm_assets.records import Prompt, Quarantine
-from llm_assets.release.assets import RELEASE_SOURCES
 from resources.errors import DataError
-from resources.settings import ROOT
 from resources.store import ArtifactStore
 
 
@@ -134,69 +130,3 @@ def test_a_run_reads_its_own_records_though_another_run_materialized_later_ones(
     job = dg.Definitions.merge(bench.definitions(), extra).resolve_implicit_global_asset_job_def()
     job.execute_in_process(instance=bench.instance)
     assert read == ["hello"]
-
-
-def test_the_code_version_ignores_comments_and_layout(tmp_path: Path) -> None:
-    one, two, three = (tmp_path / name for name in ("one.py", "two.py", "three.py"))
-    one.write_text("x = 1  # why\n")
-    two.write_text("\n\nx = (1)\n")
-    three.write_text("x = 2\n")
-    assert code_version(str(one)) == code_version(str(two)) != code_version(str(three))
-
-
-def test_the_code_version_of_a_folder_has_its_templates_and_no_caches(tmp_path: Path) -> None:
-    (tmp_path / "page.py").write_text("x = 1\n")
-    (tmp_path / "page.html.j2").write_text("<p>one</p>\n")
-    first = code_version(str(tmp_path))
-    (tmp_path / "__pycache__").mkdir()
-    (tmp_path / "__pycache__/page.cpython-311.pyc").write_bytes(b"compiled")
-    (tmp_path / ".page.py.swp").write_bytes(b"edited")
-    assert code_version(str(tmp_path)) == first
-    (tmp_path / "page.html.j2").write_text("<p>two</p>\n")
-    assert code_version(str(tmp_path)) != first
-
-
-# What may stay out of a code version: the shapes of records and lines, whose values are in the key of a computation
-# themselves, how a child talks to its parent, and how an asset is run.
-SHAPES = {"records", "spec"}
-GLUE = {"automation", "checks", "child", "materialize", "release_log"}
-# What these make is in the keys of scores.
-READ_BY_SCORES = {
-    "evaluation_spec",
-    "gate_spec",
-    "line",
-    *(f"evaluation/{name}" for name in ("judge_digest", "judge_status", "outputs", "request", "samples")),
-}
-
-
-def imported(modules: list[str], beside: set[str]) -> set[str]:
-    """The modules of `llm_assets` that these import, themselves included, and not through what stands `beside`."""
-    found, pending = set[str](), list(modules)
-    while pending:
-        module = pending.pop()
-        path = ROOT / "llm_assets" / f"{module}.py"
-        if module in found | beside or not path.exists():
-            continue
-        found.add(module)
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("llm_assets"):
-                below = str(node.module).split(".")[1:]
-                pending += ["/".join(below), *("/".join([*below, alias.name]) for alias in node.names)]
-    return found
-
-
-@pytest.mark.parametrize(
-    ("sources", "modules", "beside"),
-    [
-        (RELEASE_SOURCES, ["release/assets"], set[str]()),
-        (REPORT_SOURCES, ["evaluation/evaluate", "evaluation/calibrate"], set[str]()),
-        (SCORES_SOURCES, ["evaluation/judging", "evaluation/toxicity"], READ_BY_SCORES),
-    ],
-    ids=["verdict", "report", "scores"],
-)
-def test_all_code_that_decides_a_result_is_in_its_version(
-    sources: tuple[str, ...], modules: list[str], beside: set[str]
-) -> None:
-    files = {str(file.relative_to(ROOT).with_suffix("")) for file in source_files(*sources)}
-    needed = {f"llm_assets/{module}" for module in imported(modules, SHAPES | GLUE | beside)}
-    assert needed - files == set()

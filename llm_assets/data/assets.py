@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from llm_assets.checks import gate_checks
+from llm_assets.code_version import code_version
 from llm_assets.data.checks import dataset_gates, evaluation_set_gates
 from llm_assets.data.dataset import build_dataset, build_evaluation_sets, preview_quarantine
 from llm_assets.data.functions import function_source
@@ -15,7 +16,7 @@ from llm_assets.data.harness_sets import harness_version
 from llm_assets.data.sources import evaluation_source, training_source
 from llm_assets.evaluation_spec import EvaluationSetSpec
 from llm_assets.line import Line
-from llm_assets.materialize import clear_failures, code_version, computed_once
+from llm_assets.materialize import clear_failures, computed_once
 from llm_assets.records import DatasetVersion, EvaluationSets, Quarantine, SourceVersion
 from resources.registry import DataRegistry
 from resources.settings import Settings

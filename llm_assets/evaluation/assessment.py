@@ -1,7 +1,7 @@
 """What the evidence of a report decides about every requirement of a line, corrected together.
 
-Light: checks, verdict and guard judge in the run's own process, and the gate calibration judges simulated evidence with
-the same functions.
+Light, without numpy until something is judged: checks, verdict and guard judge in the run's own process. The gate
+calibration judges simulated evidence by the same rules.
 """
 
 import math
@@ -9,15 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from llm_assets.evaluation.judge_status import judge_problem
 from llm_assets.gate_spec import ALL, Requirement
 from llm_assets.line import Line
 from llm_assets.records import EvaluationReport, Evidence, GateOutcome
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,24 +24,6 @@ class Assessment:
     outcome: GateOutcome
     reason: str
     """One sentence with the figures, without a full stop."""
-
-
-def holm(ratios: Floats) -> Floats:
-    """p-values corrected for being looked at together, as Holm does (Scandinavian Journal of Statistics 6, 1979).
-
-    Each p-value comes divided by its own level, and is significant if the result is at most 1. Among true hypotheses
-    one is called significant with a probability of at most the largest level.
-
-    Args:
-        ratios: p / level, shape [hypotheses, ...]; corrected along the first axis.
-    """
-    count = len(ratios)
-    order = np.argsort(ratios, axis=0, kind="stable")
-    factors = np.arange(count, 0, -1).reshape(-1, *([1] * (ratios.ndim - 1)))
-    stepped = np.maximum.accumulate(np.take_along_axis(ratios, order, axis=0) * factors, axis=0)
-    corrected = np.empty_like(stepped)
-    np.put_along_axis(corrected, order, stepped, axis=0)
-    return corrected
 
 
 def families(line: Line) -> list[list[Requirement]]:
@@ -81,11 +58,18 @@ def assess(line: Line, report: EvaluationReport) -> list[Assessment]:
 
 def _corrected(
     requirements: Sequence[Requirement], evidence: Sequence[Evidence | None], problems: Sequence[Any], side: str
-) -> Floats:
+) -> list[float]:
     """Corrected p-values, in units of each gate's own level; what can't be judged counts as 1."""
+    import numpy as np
+
+    from llm_assets.evaluation.holm import holm
+
     pairs = zip(requirements, evidence, problems, strict=True)
     values = [1.0 if problem or not e else getattr(e, side) for _, e, problem in pairs]
-    return holm(np.array(values) / np.array([r.false_pass for r in requirements])) if requirements else np.array([])
+    if not requirements:
+        return []
+    corrected: list[float] = holm(np.array(values) / np.array([r.false_pass for r in requirements])).tolist()
+    return corrected
 
 
 def _problem(

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_assets.evaluation.assessment import families, holm
+from llm_assets.evaluation.assessment import families
 from llm_assets.evaluation.estimates import PValues, Sample
+from llm_assets.evaluation.holm import holm
 from llm_assets.evaluation.measurements import members_of
 from llm_assets.evaluation.proportions import BoundedDifference, PairedProportions, Proportion
 from llm_assets.evaluation.samples import Measured

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from llm_assets.code_version import code_version
 from llm_assets.evaluation.judge_digest import judge_digest
 from llm_assets.evaluation.outputs import Subject
 from llm_assets.line import Line
-from llm_assets.materialize import code_version
 from llm_assets.records import BaseModelVersion, Checkpoint, Prompt, Release
 from resources.packaged import locate
 from resources.settings import Settings

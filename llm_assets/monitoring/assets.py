@@ -8,9 +8,10 @@ from typing import Any
 
 import dagster as dg
 
+from llm_assets.code_version import code_version
 from llm_assets.evaluation.judge_digest import embedder_digest
 from llm_assets.line import Line
-from llm_assets.materialize import clear_failures, code_version, computed_once
+from llm_assets.materialize import clear_failures, computed_once
 from llm_assets.monitoring.checks import drift_check
 from llm_assets.monitoring.request import Comparison, DriftRequest
 from llm_assets.monitoring.window import build_window, hour_file, prompts_of, read_hour

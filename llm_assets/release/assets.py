@@ -6,8 +6,9 @@ import dagster as dg
 
 from llm_assets.automation import FOLLOWS_NEW_MODEL
 from llm_assets.checks import gate_checks
+from llm_assets.code_version import code_version
 from llm_assets.line import Line
-from llm_assets.materialize import clear_failures, code_version, computed_once, latest_digest
+from llm_assets.materialize import clear_failures, computed_once, latest_digest
 from llm_assets.records import (
     BaseModelVersion,
     Checkpoint,
@@ -34,7 +35,7 @@ RELEASE_SOURCES = (
     "llm_assets/training/checks.py",
     *(
         f"llm_assets/evaluation/{name}.py"
-        for name in ("assessment", "calibration_checks", "checks", "judge_status", "policy")
+        for name in ("assessment", "calibration_checks", "checks", "holm", "judge_status", "policy")
     ),
     *(f"llm_assets/{name}.py" for name in ("evaluation_spec", "gate_spec", "gates", "line")),
 )

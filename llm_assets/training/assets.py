@@ -12,8 +12,9 @@ from typing import Any
 import dagster as dg
 
 from llm_assets.checks import gate_checks
+from llm_assets.code_version import code_version
 from llm_assets.line import Line
-from llm_assets.materialize import clear_failures, code_version, computed_once, result_key
+from llm_assets.materialize import clear_failures, computed_once, result_key
 from llm_assets.records import BaseModelVersion, Checkpoint, DatasetVersion, Prompt
 from llm_assets.training.base_model import publish_base_model, source_digest
 from llm_assets.training.checks import checkpoint_gates

@@ -10,9 +10,9 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from llm_assets.evaluation.assessment import holm
 from llm_assets.evaluation.custom import Custom
 from llm_assets.evaluation.estimates import Sample
+from llm_assets.evaluation.holm import holm
 from llm_assets.evaluation.proportions import PairedProportions, PartlyJudged, Proportion
 from llm_assets.evaluation.ratios import RatioOfSums
 from llm_assets.evaluation.sequential import Sequential
