@@ -1,8 +1,6 @@
 """The data stage as Dagster runs it: what is computed, what is reused, what stops a run, and what stays visible."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from llm_assets.data.sources import evaluation_source, training_source
 from llm_assets.demo_registry import publish
 from llm_assets.records import DatasetVersion, EvaluationSets
 from resources.registry import DataRegistry, Observation
-from resources.settings import ROOT
 from tests.data.small_registry import Stage, chat, failure_of, line_on, materialized, write_rows
 
 
@@ -199,10 +196,3 @@ def test_every_asset_of_the_stage_is_owned_by_whom_the_line_names(tmp_path: Path
     owners = {spec.key.path[-1]: list(spec.owners) for asset in assets for spec in asset.specs}
     names = ("source_dataset", "evaluation_sets", "dataset", "quarantine")
     assert owners == {name: ["team:tests"] for name in names}
-
-
-def test_importing_the_stage_loads_nothing_heavy() -> None:
-    heavy = "{'torch', 'mlflow', 'dvc', 'polars', 'pandera', 'pandas', 'transformers'}"
-    code = f"import sys, llm_assets.data.assets; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

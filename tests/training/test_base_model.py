@@ -3,8 +3,6 @@
 import json
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,6 @@ import pytest
 from llm_assets.training.base_model import publish_base_model, source_digest
 from resources.errors import ModelError
 from resources.packaged import locate
-from resources.settings import ROOT
 from resources.store import ArtifactStore
 
 
@@ -127,15 +124,3 @@ def test_a_package_or_a_file_that_is_missing_is_named() -> None:
         locate("package://json/model.gguf", Path)
     with pytest.raises(ModelError, match="/nowhere/model: no such file or folder"):
         locate("/nowhere/model", Path)
-
-
-def test_importing_the_stages_loads_nothing_heavy() -> None:
-    heavy = ["torch", "transformers", "peft", "mlflow", "dagster_mlflow", "matplotlib", "scipy", "polars", "deepeval"]
-    heavy += ["lm_eval", "reasoning_gym", "datasets"]
-    stages = (
-        "import llm_assets.data.assets, llm_assets.training.assets, llm_assets.evaluation.assets, resources.tracking"
-    )
-    code = f"import sys; {stages}; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
