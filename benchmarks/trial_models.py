@@ -17,7 +17,9 @@ from llm_assets.demo_registry import make_registry
 from llm_assets.evaluation.assets import definitions_for as evaluation
 from llm_assets.line import Line
 from llm_assets.materialize import RECORD
-from llm_assets.records import BaseModelVersion, Checkpoint, DatasetVersion, EvaluationSets, GateCalibration, Prompt
+from llm_assets.records.data import DatasetVersion, EvaluationSets
+from llm_assets.records.evaluation import GateCalibration
+from llm_assets.records.training import BaseModelVersion, Checkpoint, Prompt
 from llm_assets.training.assets import definitions_for as training
 from resources.console import console_logger
 from resources.settings import Settings

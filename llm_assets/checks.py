@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 
 from llm_assets.gates import Gate
-from llm_assets.records import GateResult, Record
+from llm_assets.records.gate import GateResult
+from llm_assets.records.record import Record
 
 
 def gate_checks(

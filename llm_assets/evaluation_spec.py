@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_assets.records import EvaluationKind
+from llm_assets.records.data import EvaluationKind
 from llm_assets.spec import Count, Fraction, Name, Positive, Section
 
 

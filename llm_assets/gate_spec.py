@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from llm_assets.records import EvaluationKind
+from llm_assets.records.data import EvaluationKind
 from llm_assets.spec import Bound, Count, ErrorRate, Positive, Section
 
 Metric = Literal[

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from llm_assets.records import GateResult, Record
+from llm_assets.records.gate import GateResult
+from llm_assets.records.record import Record
 
 R = TypeVar("R", bound=Record)
 

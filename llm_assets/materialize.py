@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from llm_assets.records import Record
+from llm_assets.records.record import Record
 from resources.errors import PlatformError
 from resources.store import ArtifactStore, digest_of
 

@@ -5,7 +5,7 @@ An append-only, hash-chained log in the artifact store. The champion is what the
 
 from typing import Any, Literal
 
-from llm_assets.records import Release
+from llm_assets.records.release import Release
 from resources.errors import StoreError
 from resources.store import ArtifactStore
 

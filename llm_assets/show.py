@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from llm_assets.line import load_line
-from llm_assets.records import EvaluationReport, GateResult, Release, Verdict
+from llm_assets.records.evaluation import EvaluationReport
+from llm_assets.records.gate import GateResult
+from llm_assets.records.release import Release, Verdict
 from llm_assets.release_log import champion
 from resources.errors import PlatformError
 from resources.serving import LocalServing

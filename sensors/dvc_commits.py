@@ -7,7 +7,7 @@ import dagster as dg
 from llm_assets.data.sources import evaluation_source, training_source
 from llm_assets.line import Line
 from llm_assets.materialize import latest_digest
-from llm_assets.records import DatasetVersion, EvaluationSets
+from llm_assets.records.data import DatasetVersion, EvaluationSets
 from resources.errors import DataError, StoreError
 from resources.registry import DataRegistry
 from resources.settings import Settings

@@ -80,7 +80,7 @@ def test_a_memory_that_cannot_be_written_is_no_error(checkout: Path) -> None:
 
 # What may stay out of a code version: the shapes of records and lines, whose values are in the key of a computation
 # themselves, how a child talks to its parent, and how an asset is run.
-SHAPES = {"records", "spec"}
+SHAPES = {"spec", *(f"records/{path.stem}" for path in (ROOT / "llm_assets/records").glob("*.py"))}
 GLUE = {"automation", "checks", "child", "code_version", "materialize", "release_log"}
 # What these make is in the keys of scores.
 READ_BY_SCORES = {

@@ -7,7 +7,8 @@ import dagster as dg
 import pytest
 
 from llm_assets.materialize import RecordIOManager, computed_once
-from llm_assets.records import Prompt, Quarantine
+from llm_assets.records.data import Quarantine
+from llm_assets.records.training import Prompt
 from resources.errors import DataError
 from resources.store import ArtifactStore
 

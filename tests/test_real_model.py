@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from llm_assets.demo_data import write_demo_data
-from llm_assets.records import GateCalibration
+from llm_assets.records.evaluation import GateCalibration
 from llm_assets.show import summary
 from resources.settings import ROOT
 from tests.workbench import Workbench

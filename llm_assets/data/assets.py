@@ -17,7 +17,7 @@ from llm_assets.data.sources import evaluation_source, training_source
 from llm_assets.evaluation_spec import EvaluationSetSpec
 from llm_assets.line import Line
 from llm_assets.materialize import clear_failures, computed_once
-from llm_assets.records import DatasetVersion, EvaluationSets, Quarantine, SourceVersion
+from llm_assets.records.data import DatasetVersion, EvaluationSets, Quarantine, SourceVersion
 from resources.registry import DataRegistry
 from resources.settings import Settings
 from resources.store import ArtifactStore

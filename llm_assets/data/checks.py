@@ -2,7 +2,8 @@
 
 from llm_assets.gates import Gate, bounded
 from llm_assets.line import Line
-from llm_assets.records import DatasetVersion, EvaluationSets, GateResult
+from llm_assets.records.data import DatasetVersion, EvaluationSets
+from llm_assets.records.gate import GateResult
 
 ASSET = "dataset"
 LARGEST_CATEGORY = 0.95

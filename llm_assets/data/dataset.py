@@ -13,7 +13,7 @@ from llm_assets.data.harness_sets import read_harness_set
 from llm_assets.data.sources import location
 from llm_assets.evaluation_spec import EvaluationSetSpec
 from llm_assets.line import DataSpec, Line
-from llm_assets.records import DatasetVersion, EvaluationSet, EvaluationSets, SourceVersion
+from llm_assets.records.data import DatasetVersion, EvaluationSet, EvaluationSets, SourceVersion
 from resources.errors import DataError
 from resources.registry import DataRegistry
 from resources.settings import Settings

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from llm_assets.data.checkers import RUNS_ANSWERS, RUNS_ENTRIES, instruction_ids, reasoning_tasks
 from llm_assets.data.text import answer_form
-from llm_assets.records import EvaluationKind
+from llm_assets.records.data import EvaluationKind
 from resources.errors import DataError
 
 Filled = Annotated[str, Field(pattern=r"\S")]

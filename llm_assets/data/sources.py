@@ -4,7 +4,7 @@ The one place that knows how a line's `data` and `evaluation` sections name regi
 """
 
 from llm_assets.line import Line
-from llm_assets.records import SourceVersion
+from llm_assets.records.data import SourceVersion
 from resources.git import is_url, without_password
 from resources.registry import DataRegistry
 from resources.settings import Settings

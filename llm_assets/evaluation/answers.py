@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from llm_assets.evaluation.examples import Example
 from llm_assets.evaluation.outputs import FILE, Output, Subject, read_outputs, write_outputs
-from llm_assets.records import EvaluationKind, Record
+from llm_assets.records.data import EvaluationKind
+from llm_assets.records.record import Record
 from resources.store import Artifact, ArtifactStore, digest_of
 
 

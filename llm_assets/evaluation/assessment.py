@@ -12,7 +12,8 @@ from typing import Any
 from llm_assets.evaluation.judge_status import judge_problem
 from llm_assets.gate_spec import ALL, Requirement
 from llm_assets.line import Line
-from llm_assets.records import EvaluationReport, Evidence, GateOutcome
+from llm_assets.records.evaluation import EvaluationReport, Evidence
+from llm_assets.records.gate import GateOutcome
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,9 @@ from llm_assets.evaluation.preparation import CODE, REPORT_CODE, judge_of, setti
 from llm_assets.evaluation.request import Evaluation, EvaluationRequest, Identity
 from llm_assets.line import Line
 from llm_assets.materialize import clear_failures, computed_once
-from llm_assets.records import (
-    BaseModelVersion,
-    Checkpoint,
-    DatasetVersion,
-    EvaluationReport,
-    EvaluationSets,
-    GateCalibration,
-    Prompt,
-)
+from llm_assets.records.data import DatasetVersion, EvaluationSets
+from llm_assets.records.evaluation import EvaluationReport, GateCalibration
+from llm_assets.records.training import BaseModelVersion, Checkpoint, Prompt
 from llm_assets.release_log import opponent
 from resources.compute import Compute
 from resources.settings import Settings

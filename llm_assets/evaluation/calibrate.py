@@ -12,7 +12,7 @@ from llm_assets.evaluation.plots import calibration_plot
 from llm_assets.evaluation.policy import evaluation_policy
 from llm_assets.evaluation.request import CalibrationRequest
 from llm_assets.plots import png
-from llm_assets.records import GateCalibration
+from llm_assets.records.evaluation import GateCalibration
 
 
 def work(request: Json, pipes: PipesContext) -> Json:

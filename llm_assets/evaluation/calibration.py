@@ -22,7 +22,8 @@ from llm_assets.evaluation.sequential import Sequential
 from llm_assets.evaluation.task import Score
 from llm_assets.gate_spec import Requirement
 from llm_assets.line import Line
-from llm_assets.records import CalibratedGate, Rate
+from llm_assets.records.evaluation import CalibratedGate
+from llm_assets.records.gate import Rate
 
 RUNS = 2000
 CONFIDENCE = 0.95

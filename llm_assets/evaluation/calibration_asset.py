@@ -7,7 +7,9 @@ from llm_assets.evaluation.preparation import CODE, REPORT_CODE, judge_of, setti
 from llm_assets.evaluation.request import CalibrationIdentity, CalibrationRequest
 from llm_assets.line import Line
 from llm_assets.materialize import clear_failures, computed_once
-from llm_assets.records import BaseModelVersion, DatasetVersion, EvaluationSets, GateCalibration, Prompt
+from llm_assets.records.data import DatasetVersion, EvaluationSets
+from llm_assets.records.evaluation import GateCalibration
+from llm_assets.records.training import BaseModelVersion, Prompt
 from llm_assets.release_log import opponent
 from llm_assets.training.assets import trained_before
 from resources.compute import Compute

@@ -12,7 +12,8 @@ from llm_assets.evaluation.judge_status import judge_figures, judge_problem
 from llm_assets.evaluation.policy import evaluation_policy
 from llm_assets.gates import Gate
 from llm_assets.line import Line
-from llm_assets.records import CalibratedGate, GateCalibration, GateResult, Rate
+from llm_assets.records.evaluation import CalibratedGate, GateCalibration
+from llm_assets.records.gate import GateResult, Rate
 from resources.store import ArtifactStore
 
 ASSET = "gate_calibration"

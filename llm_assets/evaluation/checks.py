@@ -6,7 +6,8 @@ from llm_assets.evaluation.assessment import Assessment, assess, worst
 from llm_assets.gate_spec import GateSpec
 from llm_assets.gates import Gate
 from llm_assets.line import Line
-from llm_assets.records import EvaluationReport, GateResult
+from llm_assets.records.evaluation import EvaluationReport
+from llm_assets.records.gate import GateResult
 
 ASSET = "evaluation_report"
 

@@ -36,7 +36,8 @@ from llm_assets.evaluation.task import Score, Scores, Task, exam_digest, read_sc
 from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.truthfulness import Truthfulness
 from llm_assets.evaluation.win_rate import WinRate
-from llm_assets.records import Measurement, Record
+from llm_assets.records.evaluation import Measurement
+from llm_assets.records.record import Record
 from resources.errors import EvaluationError
 from resources.store import digest_of
 

@@ -9,7 +9,7 @@ from llm_assets.evaluation.samples import Measured
 from llm_assets.evaluation.sequential import Sequential
 from llm_assets.gate_spec import Requirement
 from llm_assets.line import Line
-from llm_assets.records import Evidence
+from llm_assets.records.evaluation import Evidence
 
 
 def evidence_of(line: Line, measured: Sequence[Measured]) -> list[Evidence]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from llm_assets.records import EvaluationKind, EvaluationSet
+from llm_assets.records.data import EvaluationKind, EvaluationSet
 from resources.errors import DataError
 
 SLICED_BY = ("language", "category")

@@ -6,7 +6,9 @@ Light and pure, because gates run in every process; how the figures are measured
 from typing import NamedTuple
 
 from llm_assets.evaluation_spec import JudgeSpec
-from llm_assets.records import UNMEASURED, JudgeStatus, Rate, Record, reaches
+from llm_assets.records.evaluation import JudgeStatus, reaches
+from llm_assets.records.gate import UNMEASURED, Rate
+from llm_assets.records.record import Record
 
 AGREEMENT = (
     "share of labelled pairs, of all that it claims to judge, on which it prefers the answer that people prefer; "

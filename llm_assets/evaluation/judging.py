@@ -14,7 +14,7 @@ from llm_assets.evaluation.request import ScoringRequest
 from llm_assets.evaluation.samples import Measured
 from llm_assets.evaluation.task import Score, Task
 from llm_assets.evaluation.win_rate import JudgedWinRate, WinRate
-from llm_assets.records import JudgeStatus, reaches
+from llm_assets.records.evaluation import JudgeStatus, reaches
 from resources.judge import ChatClient, Endpoint, Patience
 from resources.store import ArtifactStore, digest_of
 

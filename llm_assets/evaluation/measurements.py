@@ -10,7 +10,8 @@ from llm_assets.evaluation.proportions import BoundedDifference, PairedProportio
 from llm_assets.evaluation.sequential import Sequential
 from llm_assets.evaluation.task import Score, Task
 from llm_assets.gate_spec import ALL
-from llm_assets.records import Measurement, Record
+from llm_assets.records.evaluation import Measurement
+from llm_assets.records.record import Record
 
 SMALLEST_SLICE = 5
 """Documents below which a slice says nothing and is left out."""

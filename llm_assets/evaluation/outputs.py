@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.evaluation.examples import Example
-from llm_assets.records import EvaluationKind, Record
+from llm_assets.records.data import EvaluationKind
+from llm_assets.records.record import Record
 from resources.store import Artifact
 
 MAXIMUM_TOKENS = 1024

@@ -18,7 +18,8 @@ from llm_assets.evaluation.plots import calibration_plot, requirement_plot
 from llm_assets.evaluation.request import EvaluationRequest
 from llm_assets.evaluation.samples import Measured, extremes, parquet
 from llm_assets.plots import curve_plot, png, svg
-from llm_assets.records import EvaluationReport, GateResult, JudgeStatus, Measurement
+from llm_assets.records.evaluation import EvaluationReport, JudgeStatus, Measurement
+from llm_assets.records.gate import GateResult
 from resources.settings import ROOT
 from resources.store import ArtifactStore
 

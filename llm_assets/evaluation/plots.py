@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from llm_assets.evaluation.assessment import Assessment
 from llm_assets.gate_spec import ALL
 from llm_assets.plots import plain
-from llm_assets.records import CalibratedGate, Evidence
+from llm_assets.records.evaluation import CalibratedGate, Evidence
 
 COLOURS = {"PASS": "#2e7d32", "FAIL": "#c62828", "INCONCLUSIVE": "#ef6c00", "ERROR": "#6a1b9a"}
 

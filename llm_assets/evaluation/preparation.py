@@ -8,7 +8,8 @@ from llm_assets.code_version import code_version
 from llm_assets.evaluation.judge_digest import judge_digest
 from llm_assets.evaluation.outputs import Subject
 from llm_assets.line import Line
-from llm_assets.records import BaseModelVersion, Checkpoint, Prompt, Release
+from llm_assets.records.release import Release
+from llm_assets.records.training import BaseModelVersion, Checkpoint, Prompt
 from resources.packaged import locate
 from resources.settings import Settings
 from resources.store import ArtifactStore, digest_of

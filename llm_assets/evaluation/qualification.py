@@ -21,7 +21,7 @@ from llm_assets.evaluation.judge_digest import ATTACKS, LABELS
 from llm_assets.evaluation.judge_status import Qualification
 from llm_assets.evaluation.pairs import Pair, PairJudge, Ruling
 from llm_assets.evaluation.proportions import Proportion
-from llm_assets.records import UNMEASURED, Rate
+from llm_assets.records.gate import UNMEASURED, Rate
 
 CONFIDENCE = 0.95
 LENGTHENED = 60

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from llm_assets.evaluation.outputs import Subject
 from llm_assets.line import Line
-from llm_assets.records import EvaluationReport, EvaluationSets, GateCalibration, Record
+from llm_assets.records.data import EvaluationSets
+from llm_assets.records.evaluation import EvaluationReport, GateCalibration
+from llm_assets.records.record import Record
 from resources.store import Artifact, ArtifactStore
 
 

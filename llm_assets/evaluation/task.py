@@ -24,7 +24,8 @@ from llm_assets.evaluation.estimates import Sample
 from llm_assets.evaluation.examples import Example
 from llm_assets.evaluation.outputs import Output
 from llm_assets.gate_spec import Metric
-from llm_assets.records import EvaluationKind, Record
+from llm_assets.records.data import EvaluationKind
+from llm_assets.records.record import Record
 from resources.errors import EvaluationError
 from resources.store import Artifact, digest_of
 

@@ -15,7 +15,8 @@ from llm_assets.materialize import clear_failures, computed_once
 from llm_assets.monitoring.checks import drift_check
 from llm_assets.monitoring.request import Comparison, DriftRequest
 from llm_assets.monitoring.window import build_window, hour_file, prompts_of, read_hour
-from llm_assets.records import DatasetVersion, DriftReport, RequestWindow
+from llm_assets.records.data import DatasetVersion
+from llm_assets.records.monitoring import DriftReport, RequestWindow
 from resources.compute import Compute
 from resources.packaged import locate
 from resources.settings import Settings

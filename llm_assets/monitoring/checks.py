@@ -7,7 +7,8 @@ import dagster as dg
 from llm_assets.checks import check_result
 from llm_assets.gates import Gate
 from llm_assets.line import Line
-from llm_assets.records import DriftReport, GateResult
+from llm_assets.records.gate import GateResult
+from llm_assets.records.monitoring import DriftReport
 
 DRIFT = "drift"
 

@@ -14,7 +14,7 @@ from llm_assets.monitoring.psi import Bins, Counts, calibrated_bound, category_b
 from llm_assets.monitoring.reference import Embed, Features, ReferenceSet, Vectors, build_reference, lowest
 from llm_assets.monitoring.request import FEATURES, Comparison, DriftRequest, Reference
 from llm_assets.monitoring.window import ROWS, parse_request, prompt_of
-from llm_assets.records import Drift
+from llm_assets.records.monitoring import Drift
 from resources.store import ArtifactStore
 
 

@@ -6,7 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from llm_assets.monitoring.request import DriftRequest
-from llm_assets.records import Drift
+from llm_assets.records.monitoring import Drift
 from resources.settings import ROOT
 
 TEMPLATES = ROOT / "llm_assets" / "monitoring"

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from llm_assets.line import MonitoringSpec
-from llm_assets.records import Drift, Record
+from llm_assets.records.monitoring import Drift
+from llm_assets.records.record import Record
 from resources.store import Artifact, ArtifactStore
 
 FEATURES = ("length", "category", "embedding")

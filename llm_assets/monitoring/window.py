@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from llm_assets.records import RequestWindow
+from llm_assets.records.monitoring import RequestWindow
 from resources.errors import DataError
 from resources.store import ArtifactStore
 

@@ -9,17 +9,10 @@ from llm_assets.checks import gate_checks
 from llm_assets.code_version import code_version
 from llm_assets.line import Line
 from llm_assets.materialize import clear_failures, computed_once, latest_digest
-from llm_assets.records import (
-    BaseModelVersion,
-    Checkpoint,
-    DatasetVersion,
-    EvaluationReport,
-    EvaluationSets,
-    GateCalibration,
-    RegisteredModel,
-    Release,
-    Verdict,
-)
+from llm_assets.records.data import DatasetVersion, EvaluationSets
+from llm_assets.records.evaluation import EvaluationReport, GateCalibration
+from llm_assets.records.release import RegisteredModel, Release, Verdict
+from llm_assets.records.training import BaseModelVersion, Checkpoint
 from llm_assets.release.card import gate_table, model_card
 from llm_assets.release.checks import verdict_gates
 from llm_assets.release.guard import guard_verdict

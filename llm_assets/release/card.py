@@ -1,7 +1,8 @@
 """The model card of a release, in Markdown."""
 
 from llm_assets.line import Line
-from llm_assets.records import GateResult, Rate, Verdict
+from llm_assets.records.gate import GateResult, Rate
+from llm_assets.records.release import Verdict
 from llm_assets.release.verdict import Candidate
 
 

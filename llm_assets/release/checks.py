@@ -2,7 +2,8 @@
 
 from llm_assets.gates import Gate
 from llm_assets.line import Line
-from llm_assets.records import GateResult, Verdict
+from llm_assets.records.gate import GateResult
+from llm_assets.records.release import Verdict
 from llm_assets.release.verdict import explain
 
 

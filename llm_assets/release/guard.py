@@ -12,17 +12,11 @@ import dagster as dg
 
 from llm_assets.line import Line
 from llm_assets.materialize import latest_digest, own_digest
-from llm_assets.records import (
-    BaseModelVersion,
-    Checkpoint,
-    DatasetVersion,
-    EvaluationReport,
-    EvaluationSets,
-    GateCalibration,
-    Record,
-    Release,
-    Verdict,
-)
+from llm_assets.records.data import DatasetVersion, EvaluationSets
+from llm_assets.records.evaluation import EvaluationReport, GateCalibration
+from llm_assets.records.record import Record
+from llm_assets.records.release import Release, Verdict
+from llm_assets.records.training import BaseModelVersion, Checkpoint
 from llm_assets.release.verdict import Candidate, explain, judge, policy_digest, verify_verdict
 from llm_assets.release_log import champion, opponent
 from resources.errors import GuardError

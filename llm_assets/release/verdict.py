@@ -9,17 +9,12 @@ from llm_assets.evaluation.checks import evaluation_gates
 from llm_assets.evaluation.policy import evaluation_policy
 from llm_assets.gates import Gate
 from llm_assets.line import Line
-from llm_assets.records import (
-    BaseModelVersion,
-    Checkpoint,
-    DatasetVersion,
-    EvaluationReport,
-    EvaluationSets,
-    GateCalibration,
-    GateResult,
-    Record,
-    Verdict,
-)
+from llm_assets.records.data import DatasetVersion, EvaluationSets
+from llm_assets.records.evaluation import EvaluationReport, GateCalibration
+from llm_assets.records.gate import GateResult
+from llm_assets.records.record import Record
+from llm_assets.records.release import Verdict
+from llm_assets.records.training import BaseModelVersion, Checkpoint
 from llm_assets.training.checks import checkpoint_gates
 from resources.errors import GuardError
 from resources.signing import Signer

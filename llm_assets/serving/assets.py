@@ -12,7 +12,9 @@ from llm_assets.automation import FOLLOWS_NEW_MODEL
 from llm_assets.checks import gate_checks
 from llm_assets.line import Line
 from llm_assets.materialize import clear_failures, latest_digest
-from llm_assets.records import Deployment, EvaluationSets, Release
+from llm_assets.records.data import EvaluationSets
+from llm_assets.records.release import Release
+from llm_assets.records.serving import Deployment
 from llm_assets.release.guard import guard_release
 from llm_assets.release.verdict import explain
 from llm_assets.release_log import champion, record_event

@@ -2,7 +2,8 @@
 
 from llm_assets.gates import Gate, bounded
 from llm_assets.line import Line
-from llm_assets.records import Deployment, GateResult
+from llm_assets.records.gate import GateResult
+from llm_assets.records.serving import Deployment
 
 ASSET = "staging_deployment"
 

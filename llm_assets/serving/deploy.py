@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from llm_assets.line import Line
-from llm_assets.records import Answer, Deployment, EvaluationSets, Prompt, Release
+from llm_assets.records.data import EvaluationSets
+from llm_assets.records.release import Release
+from llm_assets.records.serving import Answer, Deployment
+from llm_assets.records.training import Prompt
 from llm_assets.release_log import Event, champion, history, previous, record_event
 from resources.errors import ServingError
 from resources.route import Route

@@ -5,7 +5,8 @@ import dagster as dg
 from llm_assets.jobs import CONSOLE
 from llm_assets.line import Line
 from llm_assets.materialize import RECORD, clear_failures
-from llm_assets.records import Deployment, Release
+from llm_assets.records.release import Release
+from llm_assets.records.serving import Deployment
 from llm_assets.release.guard import verify_release
 from llm_assets.release_log import champion, history, previous
 from llm_assets.serving import deploy

@@ -15,7 +15,8 @@ from llm_assets.checks import gate_checks
 from llm_assets.code_version import code_version
 from llm_assets.line import Line
 from llm_assets.materialize import clear_failures, computed_once, result_key
-from llm_assets.records import BaseModelVersion, Checkpoint, DatasetVersion, Prompt
+from llm_assets.records.data import DatasetVersion
+from llm_assets.records.training import BaseModelVersion, Checkpoint, Prompt
 from llm_assets.training.base_model import publish_base_model, source_digest
 from llm_assets.training.checks import checkpoint_gates
 from llm_assets.training.request import Trained, TrainingRequest
@@ -99,7 +100,7 @@ def _base_model(line: Line) -> dg.AssetsDefinition:
 
 
 def _prompt(line: Line) -> dg.AssetsDefinition:
-    version = code_version("llm_assets/records.py")
+    version = code_version("llm_assets/records/training.py")
 
     @dg.asset(
         key=[line.name, "prompt"],

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from llm_assets.records import BaseModelVersion
+from llm_assets.records.training import BaseModelVersion
 from resources.errors import ModelError
 from resources.store import ArtifactStore, canonical, file_digest
 

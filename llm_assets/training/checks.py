@@ -4,7 +4,8 @@ import math
 
 from llm_assets.gates import Gate, bounded
 from llm_assets.line import Line
-from llm_assets.records import Checkpoint, GateResult
+from llm_assets.records.gate import GateResult
+from llm_assets.records.training import Checkpoint
 
 ASSET = "checkpoint"
 

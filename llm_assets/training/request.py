@@ -1,7 +1,7 @@
 """What the asset hands to the training's child process, and what comes back. Light: both sides import it."""
 
 from llm_assets.line import TrainingSpec
-from llm_assets.records import Record
+from llm_assets.records.record import Record
 
 
 class TrainingRequest(Record):

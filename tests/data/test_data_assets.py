@@ -10,7 +10,7 @@ from llm_assets.data.assets import definitions_for
 from llm_assets.data.checks import dataset_gates, evaluation_set_gates
 from llm_assets.data.sources import evaluation_source, training_source
 from llm_assets.demo_registry import publish
-from llm_assets.records import DatasetVersion, EvaluationSets
+from llm_assets.records.data import DatasetVersion, EvaluationSets
 from resources.registry import DataRegistry, Observation
 from tests.data.small_registry import Stage, chat, failure_of, line_on, materialized, write_rows
 

@@ -10,7 +10,7 @@ from llm_assets.data.evaluation_sets import read_examples
 from llm_assets.data.text import text_key
 from llm_assets.demo_data import HELD_OUT, write_demo_data
 from llm_assets.line import load_line
-from llm_assets.records import EvaluationKind
+from llm_assets.records.data import EvaluationKind
 from resources.settings import ROOT
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from llm_assets.data.checkers import RUNS_ANSWERS, RUNS_ENTRIES, instruction_ids, reasoning_tasks
 from llm_assets.data.evaluation_sets import dump_examples, read_examples
-from llm_assets.records import EvaluationKind
+from llm_assets.records.data import EvaluationKind
 from resources.errors import DataError
 from resources.settings import ROOT
 from tests.data.small_registry import chat, write_rows

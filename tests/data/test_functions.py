@@ -11,7 +11,7 @@ from llm_assets.data.sources import evaluation_source
 from llm_assets.demo_registry import make_registry
 from llm_assets.evaluation_spec import EvaluationSpec
 from llm_assets.line import Line
-from llm_assets.records import EvaluationSets
+from llm_assets.records.data import EvaluationSets
 from resources.errors import DataError
 from tests.data.small_registry import Stage, failure_of, line_on, write_rows
 from tests.test_harness import ROWS, write_task

@@ -5,15 +5,15 @@ from typing import Any
 
 from llm_assets.evaluation.policy import evaluation_policy
 from llm_assets.line import Line
-from llm_assets.records import (
+from llm_assets.records.evaluation import (
     CalibratedGate,
     EvaluationReport,
     Evidence,
     GateCalibration,
     JudgeStatus,
     Measurement,
-    Rate,
 )
+from llm_assets.records.gate import Rate
 from resources.store import Artifact
 
 NOTHING = Artifact(digest="0" * 64, files=1, size=1)

@@ -16,7 +16,7 @@ from llm_assets.evaluation.task import Score
 from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.win_rate import WinRate
 from llm_assets.line import Line
-from llm_assets.records import CalibratedGate
+from llm_assets.records.evaluation import CalibratedGate
 from tests.evaluation.small_report import GATES, make_line
 
 N = 90

@@ -16,16 +16,10 @@ from llm_assets.evaluation.evaluate import evaluate
 from llm_assets.evaluation.request import Evaluation
 from llm_assets.line import Line
 from llm_assets.materialize import RecordIOManager
-from llm_assets.records import (
-    BaseModelVersion,
-    Checkpoint,
-    DatasetVersion,
-    EvaluationReport,
-    EvaluationSet,
-    EvaluationSets,
-    Prompt,
-    Release,
-)
+from llm_assets.records.data import DatasetVersion, EvaluationSet, EvaluationSets
+from llm_assets.records.evaluation import EvaluationReport
+from llm_assets.records.release import Release
+from llm_assets.records.training import BaseModelVersion, Checkpoint, Prompt
 from llm_assets.release_log import record_event
 from resources.compute import Compute
 from resources.store import ArtifactStore

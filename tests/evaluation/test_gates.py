@@ -17,7 +17,8 @@ from llm_assets.evaluation.task import Score
 from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.gates import bounded
 from llm_assets.line import Line
-from llm_assets.records import EvaluationReport, Evidence, GateCalibration, GateResult, Rate
+from llm_assets.records.evaluation import EvaluationReport, Evidence, GateCalibration
+from llm_assets.records.gate import GateResult, Rate
 from tests.evaluation.small_report import GATES, evidence, judge_status, make_calibration, make_line, make_report
 
 LINE = make_line()

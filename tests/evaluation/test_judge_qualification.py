@@ -17,7 +17,8 @@ from llm_assets.evaluation.qualification import attacked_pairs, labelled_pairs, 
 from llm_assets.evaluation.task import Score
 from llm_assets.evaluation_spec import JudgeSpec
 from llm_assets.line import Line
-from llm_assets.records import UNMEASURED, JudgeStatus, Rate
+from llm_assets.records.evaluation import JudgeStatus
+from llm_assets.records.gate import UNMEASURED, Rate
 from resources.errors import JudgeError
 from resources.store import ArtifactStore
 from tests.evaluation import judge_server

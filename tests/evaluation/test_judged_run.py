@@ -10,7 +10,7 @@ import pytest
 
 from llm_assets.evaluation.request import Evaluation
 from llm_assets.line import Line
-from llm_assets.records import EvaluationReport, JudgeStatus
+from llm_assets.records.evaluation import EvaluationReport, JudgeStatus
 from tests.evaluation import judge_server
 from tests.evaluation.judge_server import JudgeServer, Shown, serving
 from tests.evaluation.test_evaluation_run import Bench, Watched

@@ -15,7 +15,7 @@ from llm_assets.evaluation.samples import Measured
 from llm_assets.evaluation.task import Score
 from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.line import Line
-from llm_assets.records import EvaluationReport
+from llm_assets.records.evaluation import EvaluationReport
 from resources.store import Artifact
 from tests.evaluation.small_exam import SmallExam
 from tests.evaluation.small_report import make_line, make_report

@@ -17,7 +17,9 @@ from llm_assets.evaluation.request import EvaluationRequest, Identity
 from llm_assets.evaluation.samples import Measured, parquet
 from llm_assets.evaluation.task import Score
 from llm_assets.evaluation.win_rate import WinRate
-from llm_assets.records import EvaluationSets, JudgeStatus, Measurement, Rate
+from llm_assets.records.data import EvaluationSets
+from llm_assets.records.evaluation import JudgeStatus, Measurement
+from llm_assets.records.gate import Rate
 from tests.evaluation.small_report import IDENTITY, NOTHING, evidence, make_calibration, make_line, make_report
 
 HOSTILE = "<script>alert(1)</script></style></title></td></details>\"'><img src=x onerror=alert(2)>{{ 7*7 }}&lt;"

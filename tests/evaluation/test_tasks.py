@@ -27,7 +27,7 @@ from llm_assets.evaluation.toxicity import Toxicity
 from llm_assets.evaluation.truthfulness import Truthfulness
 from llm_assets.evaluation.win_rate import WinRate
 from llm_assets.gate_spec import LOWER_IS_BETTER, METRICS_OF, Metric
-from llm_assets.records import EvaluationKind, EvaluationSet
+from llm_assets.records.data import EvaluationKind, EvaluationSet
 from resources.errors import EvaluationError
 from resources.store import Artifact
 

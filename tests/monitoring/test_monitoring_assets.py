@@ -13,7 +13,8 @@ from llm_assets.evaluation_spec import EvaluationSpec
 from llm_assets.line import Line, MonitoringSpec
 from llm_assets.materialize import RecordIOManager
 from llm_assets.monitoring.assets import definitions_for
-from llm_assets.records import DatasetVersion, DriftReport, RequestWindow
+from llm_assets.records.data import DatasetVersion
+from llm_assets.records.monitoring import DriftReport, RequestWindow
 from resources.compute import Compute
 from resources.settings import Settings
 from resources.store import ArtifactStore

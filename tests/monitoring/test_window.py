@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llm_assets.monitoring.window import build_window, parse_request, prompt_of, prompts_of, read_hour
-from llm_assets.records import RequestWindow
+from llm_assets.records.monitoring import RequestWindow
 from resources.errors import DataError
 from resources.store import ArtifactStore
 

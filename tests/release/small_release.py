@@ -10,7 +10,10 @@ import dagster as dg
 
 from llm_assets.line import Line
 from llm_assets.materialize import RECORD
-from llm_assets.records import BaseModelVersion, Checkpoint, DatasetVersion, EvaluationSets, Record, Release, Verdict
+from llm_assets.records.data import DatasetVersion, EvaluationSets
+from llm_assets.records.record import Record
+from llm_assets.records.release import Release, Verdict
+from llm_assets.records.training import BaseModelVersion, Checkpoint
 from llm_assets.release.verdict import Candidate, sign_verdict
 from resources.signing import Signer
 from resources.store import ArtifactStore

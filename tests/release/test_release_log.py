@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_assets.records import Release
+from llm_assets.records.release import Release
 from llm_assets.release_log import champion, history, opponent, previous, record_event
 from resources.store import ArtifactStore
 

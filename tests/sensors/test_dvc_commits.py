@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from llm_assets.line import Line
-from llm_assets.records import DatasetVersion, EvaluationSets
+from llm_assets.records.data import DatasetVersion, EvaluationSets
 from resources.git import run_git
 from resources.registry import DataRegistry
 from resources.settings import Settings

@@ -18,7 +18,10 @@ import pytest
 
 from llm_assets.line import Line, load_line
 from llm_assets.materialize import RECORD, RecordIOManager, latest_digest
-from llm_assets.records import Answer, Deployment, EvaluationSet, EvaluationSets, Prompt, Release
+from llm_assets.records.data import EvaluationSet, EvaluationSets
+from llm_assets.records.release import Release
+from llm_assets.records.serving import Answer, Deployment
+from llm_assets.records.training import Prompt
 from llm_assets.release_log import champion, history, record_event
 from llm_assets.serving import assets as serving_assets
 from llm_assets.serving import deploy

@@ -10,7 +10,8 @@ import dagster as dg
 
 from llm_assets.line import Line
 from llm_assets.materialize import RecordIOManager
-from llm_assets.records import BaseModelVersion, Checkpoint, DatasetVersion, Prompt
+from llm_assets.records.data import DatasetVersion
+from llm_assets.records.training import BaseModelVersion, Checkpoint, Prompt
 from llm_assets.training.assets import definitions_for
 from resources.compute import Compute
 from resources.settings import Settings
