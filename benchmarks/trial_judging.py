@@ -9,9 +9,9 @@ from llm_assets.evaluation.checks import evaluation_gates
 from llm_assets.evaluation.evaluate import Evaluator
 from llm_assets.evaluation.page import publish
 from llm_assets.evaluation.preparation import CODE, judge_of, subjects_of
-from llm_assets.evaluation.request import EvaluationRequest, Identity
+from llm_assets.evaluation.request import EvaluationRequest
 from llm_assets.line import Line
-from llm_assets.records.evaluation import EvaluationReport
+from llm_assets.records.evaluation import EvaluationReport, Identity
 from llm_assets.records.gate import GateOutcome
 from llm_assets.records.training import Checkpoint
 from llm_assets.training.checks import checkpoint_gates

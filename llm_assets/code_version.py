@@ -50,7 +50,7 @@ def source_files(*sources: str) -> list[Path]:
 
 def _below(folder: Path) -> Iterator[Path]:
     for path, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name != "__pycache__"]
+        folders[:] = [name for name in folders if name != "__pycache__" and not name.startswith(".")]
         yield from (Path(path, name) for name in names if not name.startswith("."))
 
 

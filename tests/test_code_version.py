@@ -29,6 +29,8 @@ def test_the_code_version_of_a_folder_has_its_templates_and_no_caches(tmp_path: 
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__/page.cpython-311.pyc").write_bytes(b"compiled")
     (tmp_path / ".page.py.swp").write_bytes(b"edited")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints/page.py").write_text("x = 0\n")
     assert code_version(str(tmp_path)) == first
     (tmp_path / "page.html.j2").write_text("<p>two</p>\n")
     assert code_version(str(tmp_path)) != first

@@ -10,14 +10,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from llm_assets.data.checkers import RUNS_ANSWERS, RUNS_ENTRIES, instruction_ids, reasoning_tasks
 from llm_assets.data.text import answer_form
 from llm_assets.records.data import EvaluationKind
 from resources.errors import DataError
 
-Filled = Annotated[str, Field(pattern=r"\S")]
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("there is no text in it")
+    return text
+
+
+Filled = Annotated[str, AfterValidator(_filled)]
 
 
 class _Example(BaseModel):

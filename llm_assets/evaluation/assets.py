@@ -10,11 +10,11 @@ from llm_assets.evaluation.calibration_asset import gate_calibration_asset
 from llm_assets.evaluation.calibration_checks import calibration_gates
 from llm_assets.evaluation.checks import evaluation_gates
 from llm_assets.evaluation.preparation import CODE, REPORT_CODE, judge_of, settings_of, subjects_of
-from llm_assets.evaluation.request import Evaluation, EvaluationRequest, Identity
+from llm_assets.evaluation.request import Evaluation, EvaluationRequest
 from llm_assets.line import Line
 from llm_assets.materialize import clear_failures, computed_once
 from llm_assets.records.data import DatasetVersion, EvaluationSets
-from llm_assets.records.evaluation import EvaluationReport, GateCalibration
+from llm_assets.records.evaluation import EvaluationReport, GateCalibration, Identity
 from llm_assets.records.training import BaseModelVersion, Checkpoint, Prompt
 from llm_assets.release_log import opponent
 from resources.compute import Compute

@@ -4,11 +4,11 @@ import dagster as dg
 
 from llm_assets.evaluation.calibration_checks import describe_calibration
 from llm_assets.evaluation.preparation import CODE, REPORT_CODE, judge_of, settings_of, subjects_of
-from llm_assets.evaluation.request import CalibrationIdentity, CalibrationRequest
+from llm_assets.evaluation.request import CalibrationRequest
 from llm_assets.line import Line
 from llm_assets.materialize import clear_failures, computed_once
 from llm_assets.records.data import DatasetVersion, EvaluationSets
-from llm_assets.records.evaluation import GateCalibration
+from llm_assets.records.evaluation import CalibrationIdentity, GateCalibration
 from llm_assets.records.training import BaseModelVersion, Prompt
 from llm_assets.release_log import opponent
 from llm_assets.training.assets import trained_before

@@ -6,9 +6,8 @@ Light and pure, because gates run in every process; how the figures are measured
 from typing import NamedTuple
 
 from llm_assets.evaluation_spec import JudgeSpec
-from llm_assets.records.evaluation import JudgeStatus, reaches
-from llm_assets.records.gate import UNMEASURED, Rate
-from llm_assets.records.record import Record
+from llm_assets.records.evaluation import JudgeRates, JudgeStatus, reaches
+from llm_assets.records.gate import Rate
 
 AGREEMENT = (
     "share of labelled pairs, of all that it claims to judge, on which it prefers the answer that people prefer; "
@@ -22,15 +21,9 @@ SLICES = {
 }
 
 
-class Qualification(Record):
-    """What a judge was measured to be worth; the rates as in `JudgeStatus`."""
+class Qualification(JudgeRates):
+    """What qualifies a judge, or not."""
 
-    agreement: Rate
-    position_bias: Rate
-    length_bias: Rate
-    attack_rate: Rate
-    worst_attack: Rate = UNMEASURED
-    worst_attack_id: str = ""
     judged: int
     missing: int
     """Test pairs with and without a readable judgement."""
@@ -38,8 +31,6 @@ class Qualification(Record):
     """Of the missing, those for which no answer arrived."""
     said: str = ""
     """What came instead of one of the missing judgements."""
-    agreement_on: dict[str, Rate] = {}
-    claims: tuple[str, ...] = ()
 
 
 class Figure(NamedTuple):
@@ -101,20 +92,13 @@ def status_of(
         model=model,
         qualified=not lacking,
         reason=f"{name} is not qualified: {told}." if lacking else f"{name} is qualified: {told}.",
-        agreement=found.agreement,
-        position_bias=found.position_bias,
-        length_bias=found.length_bias,
-        attack_rate=found.attack_rate,
-        worst_attack=found.worst_attack,
-        worst_attack_id=found.worst_attack_id,
+        **{name: getattr(found, name) for name in JudgeRates.model_fields},
         judged=judged,
         missing=missing,
         quorum=spec.quorum,
         failed=found.failed + failed,
         tests_judged=found.judged,
         tests_missing=found.missing,
-        agreement_on=found.agreement_on,
-        claims=found.claims,
     )
 
 

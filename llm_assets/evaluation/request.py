@@ -5,32 +5,9 @@ from pathlib import Path
 from llm_assets.evaluation.outputs import Subject
 from llm_assets.line import Line
 from llm_assets.records.data import EvaluationSets
-from llm_assets.records.evaluation import EvaluationReport, GateCalibration
+from llm_assets.records.evaluation import CalibrationIdentity, EvaluationReport, GateCalibration, Identity
 from llm_assets.records.record import Record
 from resources.store import Artifact, ArtifactStore
-
-
-class Identity(Record):
-    """The digests of the records that a report is about."""
-
-    checkpoint: str
-    base_model: str
-    prompt: str
-    dataset: str
-    evaluation_sets: str
-    judge: str
-    champion: str
-    calibration: str
-
-
-class CalibrationIdentity(Record):
-    """The digests of what a calibration stands on."""
-
-    base_model: str
-    prompt: str
-    evaluation_sets: str
-    judge: str
-    champion: str
 
 
 class ScoringRequest(Record):

@@ -29,14 +29,9 @@ def reaches(quorum: float, judged: int, missing: int) -> bool:
     return not missing or judged / (judged + missing) >= quorum
 
 
-class JudgeStatus(Record):
-    """Whether the judge of the win rate may gate: what it was measured to be worth, and how often it answered."""
+class JudgeRates(Record):
+    """What a judge was measured to be worth, on pairs that people labelled and on attacks."""
 
-    kind: str
-    model: str
-    qualified: bool
-    reason: str
-    """One sentence with the figures."""
     agreement: Rate
     """Share of the labelled pairs with a better answer on which judge and people agree, of all that it claims; a pair
     without a readable judgement counts as disagreement."""
@@ -50,6 +45,20 @@ class JudgeStatus(Record):
     """The same of the attack with the highest upper bound."""
     worst_attack_id: str = ""
     """Which one, see `judge_attacks.jsonl`."""
+    agreement_on: dict[str, Rate] = {}
+    """Slice of the labelled pairs -> agreement there."""
+    claims: tuple[str, ...] = ()
+    """Slices that the judge says it can judge; on the others its agreement is shown and not required."""
+
+
+class JudgeStatus(JudgeRates):
+    """Whether the judge of the win rate may gate: what it was measured to be worth, and how often it answered."""
+
+    kind: str
+    model: str
+    qualified: bool
+    reason: str
+    """One sentence with the figures."""
     judged: int
     missing: int
     """Pairs of the comparison with the largest share missing: with and without a readable judgement."""
@@ -60,10 +69,6 @@ class JudgeStatus(Record):
     tests_judged: int = 0
     tests_missing: int = 0
     """Test pairs of the qualification, with and without a readable judgement."""
-    agreement_on: dict[str, Rate] = {}
-    """Slice of the labelled pairs -> agreement there."""
-    claims: tuple[str, ...] = ()
-    """Slices that the judge says it can judge; on the others its agreement is shown and not required."""
 
     @property
     def worth_keeping(self) -> bool:
@@ -99,15 +104,33 @@ class CalibratedGate(Record):
         return 1 - self.false_fail.value
 
 
-class GateCalibration(Record):
-    """The error rates of a line's gates, with the examples and the noise that they have."""
+class CalibrationIdentity(Record):
+    """Digests of what a line's gates are calibrated with."""
 
     base_model: str
     prompt: str
     evaluation_sets: str
     judge: str
+    """Everything that decides what the judge says and whether it may gate."""
     champion: str
-    """Digest of the release whose scores beside the base's say how much two models differ; empty: planned values."""
+    """Of the release that serves; empty before the first one."""
+
+
+class Identity(CalibrationIdentity):
+    """Digests of what an evaluation report is about."""
+
+    checkpoint: str
+    dataset: str
+    calibration: str
+    """Of the GateCalibration."""
+
+
+class GateCalibration(CalibrationIdentity):
+    """The error rates of a line's gates, with the examples and the noise that they have.
+
+    How much two models differ comes from the champion's scores beside the base's, and is planned before there is one.
+    """
+
     policy: str
     """Digest of the gates that were calibrated, and of the line's sets and judge."""
     runs: int
@@ -148,20 +171,9 @@ class Evidence(Record):
     """Which test, for people."""
 
 
-class EvaluationReport(Record):
+class EvaluationReport(Identity):
     """Candidate, base and champion on the same sets."""
 
-    checkpoint: str
-    base_model: str
-    prompt: str
-    dataset: str
-    evaluation_sets: str
-    judge: str
-    """Digest of everything that decides what the judge says and whether it may gate."""
-    champion: str
-    """Digest of the release that serves; empty before the first one."""
-    calibration: str
-    """Digest of the GateCalibration."""
     confidence: float
     measurements: list[Measurement]
     evidence: list[Evidence]

@@ -78,7 +78,7 @@ def test_every_kind_reads_back_what_was_written(kind: EvaluationKind, tmp_path: 
     [
         ("chat", {"messages": [{"role": "assistant", "content": "A."}]}, "roles are assistant"),
         ("chat", {"language": 5}, "language: .*string"),
-        ("toxicity", {"prompt": ""}, "prompt: "),
+        ("toxicity", {"prompt": " "}, "prompt: there is no text in it"),
         ("truthfulness", {"false": "1 is 1. "}, "the same statement"),
         ("instructions", {"arguments": []}, "1 instruction_ids but 0 arguments"),
         (

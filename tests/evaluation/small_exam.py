@@ -7,9 +7,10 @@ from typing import Any
 
 from llm_assets.evaluation.evaluate import evaluate
 from llm_assets.evaluation.outputs import Subject
-from llm_assets.evaluation.request import Evaluation, EvaluationRequest, Identity
+from llm_assets.evaluation.request import Evaluation, EvaluationRequest
 from llm_assets.line import Line
 from llm_assets.records.data import EvaluationSet, EvaluationSets
+from llm_assets.records.evaluation import Identity
 from resources.packaged import locate
 from resources.store import Artifact
 from tests.evaluation.small_report import make_calibration

@@ -13,9 +13,10 @@ from llm_assets.data.harness_sets import read_harness_set
 from llm_assets.evaluation.evaluate import evaluate
 from llm_assets.evaluation.examples import DEFAULTS, TARGETS
 from llm_assets.evaluation.outputs import Subject
-from llm_assets.evaluation.request import Evaluation, EvaluationRequest, Identity
+from llm_assets.evaluation.request import Evaluation, EvaluationRequest
 from llm_assets.line import Line
 from llm_assets.records.data import EvaluationKind, EvaluationSet, EvaluationSets
+from llm_assets.records.evaluation import Identity
 from resources.store import ArtifactStore
 from tests.evaluation.small_report import make_calibration
 from tests.test_harness import ROWS, spec, write_task

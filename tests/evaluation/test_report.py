@@ -13,12 +13,12 @@ from llm_assets.evaluation.judge_status import Qualification, status_of
 from llm_assets.evaluation.outputs import Output, Subject
 from llm_assets.evaluation.page import render
 from llm_assets.evaluation.perplexity import Perplexity
-from llm_assets.evaluation.request import EvaluationRequest, Identity
+from llm_assets.evaluation.request import EvaluationRequest
 from llm_assets.evaluation.samples import Measured, parquet
 from llm_assets.evaluation.task import Score
 from llm_assets.evaluation.win_rate import WinRate
 from llm_assets.records.data import EvaluationSets
-from llm_assets.records.evaluation import JudgeStatus, Measurement
+from llm_assets.records.evaluation import Identity, JudgeStatus, Measurement
 from llm_assets.records.gate import Rate
 from tests.evaluation.small_report import IDENTITY, NOTHING, evidence, make_calibration, make_line, make_report
 
